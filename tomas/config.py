@@ -1,0 +1,120 @@
+"""Settings: environment ``TOMAS__SECTION__KEY`` over the defaults below.
+
+The defaults serve a laptop; a deployment sets at least ``TOMAS__STORE__DSN``. Inside Airflow the
+connection ``tomas_default`` gives the DSN instead.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from tomas.errors import ConfigError
+
+__all__ = ["Settings", "get_settings", "shared_file"]
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StoreSettings(_Section):
+    """Postgres of TOMAS (not Airflow's metadata base)."""
+
+    dsn: SecretStr | None = None
+    """libpq connection string or ``postgresql://`` URL."""
+    max_connections: Annotated[int, Field(ge=1, le=100)] = 4
+    connect_timeout_s: Annotated[int, Field(ge=1)] = 5
+    statement_timeout_ms: Annotated[int, Field(ge=1)] = 15_000
+
+
+class DataSettings(_Section):
+    """Files the registry is loaded from; None takes the ones shipped with TOMAS."""
+
+    tools_path: Path | None = None
+    profiles_path: Path | None = None
+    worker_classes_path: Path | None = None
+
+
+class PlannerSettings(_Section):
+    """The pipeline from request to plan."""
+
+    kind: str = "retrieval"
+    """Name in the entry-point group ``tomas.planners``."""
+    max_steps: Annotated[int, Field(ge=1, le=10_000)] = 200
+    horizon_s: Positive = 3600.0
+    """How far ahead capacity is forecast; later the last value holds."""
+    grid_ms: Annotated[int, Field(gt=0)] = 1000
+    match_threshold: Annotated[float, Field(ge=0, le=1)] = 0.18
+    """A tool whose retrieval score is lower is no match."""
+    t_inf_default_ms: Positive = 500.0
+    """Predicted planner latency until the call log holds enough calls."""
+    dispatch_lag_default_ms: Positive = 3000.0
+
+
+class NaiveModeSettings(_Section):
+    """Fixed capacity curves instead of worker samples."""
+
+    enabled: bool = False
+
+
+class RuntimeSettings(_Section):
+    """Running steps."""
+
+    naive_mode: NaiveModeSettings = NaiveModeSettings()
+    artifacts_dir: Path = Path(".tomas/artifacts")
+    """Folder that every worker can read and write; step outputs go to PLAN/STEP/TRY below it."""
+    step_timeout_s: Positive = 3600.0
+    meter_interval_ms: Annotated[int, Field(ge=10)] = 100
+    memory_limit: Literal["auto", "rlimit", "watchdog", "none"] = "auto"
+
+
+class SamplerSettings(_Section):
+    """The worker sampler."""
+
+    interval_s: Positive = 5.0
+    recent_s: Positive = 600.0
+    """Samples younger than this are used for a forecast."""
+
+
+class Settings(BaseSettings):
+    """All settings, validated once."""
+
+    model_config = SettingsConfigDict(env_prefix="TOMAS__", env_nested_delimiter="__", extra="forbid", frozen=True)
+
+    store: StoreSettings = StoreSettings()
+    data: DataSettings = DataSettings()
+    planner: PlannerSettings = PlannerSettings()
+    runtime: RuntimeSettings = RuntimeSettings()
+    sampler: SamplerSettings = SamplerSettings()
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """The settings of this process; :class:`~tomas.errors.ConfigError` names the bad variable."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        name = "TOMAS__" + "__".join(str(part).upper() for part in first["loc"])
+        raise ConfigError(
+            f"Setting {name}: {first['msg']}.", remedy=f"Correct or unset the environment variable {name}."
+        ) from None
+
+
+def shared_file(relative: str) -> Path:
+    """A file or folder shipped with TOMAS (``sql``, ``data/…``): from the wheel, or from the checkout."""
+    package = Path(__file__).resolve().parent
+    for root in (package / "_share", package.parent):
+        if (root / relative).exists():
+            return root / relative
+    raise ConfigError(
+        f"{relative} is neither in the installed package nor in a checkout.",
+        remedy="Reinstall airflow-provider-tomas.",
+    )

@@ -1,0 +1,86 @@
+"""Pydantic models that flow between the rooms of TOMAS.
+
+Units: cores; GB = 2^30 bytes; ``gpu_sm`` in percent of one GPU; milliseconds.
+"""
+
+from tomas.schema.base import Schema, canonical_json, content_hash, utc_now
+from tomas.schema.capacity import Bin, CapacityCurve, Reservation, Sample, WorkerClass
+from tomas.schema.plan import (
+    MAX_TASK_CHARS,
+    PLAN_SCHEMA_VERSION,
+    AllocationDecision,
+    Binding,
+    Plan,
+    PlannerInfo,
+    PlanOrigin,
+    PlanRequest,
+    PlanStatus,
+    PlanStep,
+    RequestBinding,
+    RequestInput,
+    StepBinding,
+    new_plan_id,
+    plan_json_schema,
+)
+from tomas.schema.record import Artifact, ExecutionRecord, Outcome, PlannerCall, StepUsage
+from tomas.schema.resources import POOL_SIZE, RESOURCE_NAMES, Resources, pool_slots
+from tomas.schema.tool import (
+    CommandRunner,
+    InputSize,
+    InputSizeThresholds,
+    Port,
+    ProfileRow,
+    ProfileSource,
+    PythonRunner,
+    Requirement,
+    Runner,
+    Tool,
+    media_type_matches,
+)
+
+__all__ = [
+    "MAX_TASK_CHARS",
+    "PLAN_SCHEMA_VERSION",
+    "POOL_SIZE",
+    "RESOURCE_NAMES",
+    "AllocationDecision",
+    "Artifact",
+    "Bin",
+    "Binding",
+    "CapacityCurve",
+    "CommandRunner",
+    "ExecutionRecord",
+    "InputSize",
+    "InputSizeThresholds",
+    "Outcome",
+    "Plan",
+    "PlanOrigin",
+    "PlanRequest",
+    "PlanStatus",
+    "PlanStep",
+    "PlannerCall",
+    "PlannerInfo",
+    "Port",
+    "ProfileRow",
+    "ProfileSource",
+    "PythonRunner",
+    "RequestBinding",
+    "RequestInput",
+    "Requirement",
+    "Reservation",
+    "Resources",
+    "Runner",
+    "Sample",
+    "Schema",
+    "StepBinding",
+    "StepUsage",
+    "Tool",
+    "WorkerClass",
+    "canonical_json",
+    "content_hash",
+    "media_type_matches",
+    "new_plan_id",
+    "plan_json_schema",
+    "pool_slots",
+    "utc_now",
+]

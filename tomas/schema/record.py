@@ -1,0 +1,90 @@
+"""What really happened: execution records and the planner's call log."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from tomas.schema.base import Identifier, MediaType, NonNegative, Schema, UtcDatetime
+from tomas.schema.resources import Resources
+
+__all__ = ["Artifact", "ExecutionRecord", "Outcome", "PlannerCall", "StepUsage"]
+
+
+class Artifact(Schema):
+    """A file that a step produced."""
+
+    name: Identifier
+    """The output port."""
+    type: MediaType
+    uri: str
+
+
+class Outcome(StrEnum):
+    """How a try ended."""
+
+    RUNNING = "running"
+    SUCCESS = "success"
+    FAILED = "failed"
+    OUT_OF_MEMORY = "out_of_memory"
+    TIMEOUT = "timeout"
+    KILLED = "killed"
+
+
+class StepUsage(Schema):
+    """Measured use of one try: peaks and integrals over the process tree."""
+
+    wall_ms: NonNegative
+    peak_mem_gb: NonNegative
+    """Largest of the sampled sum over the tree and the largest VmHWM of a process in it, GB."""
+    cpu_seconds: NonNegative
+    peak_cpu_cores: NonNegative
+    gpu_peak_mem_gb: NonNegative = 0.0
+    gpu_sm_mean: NonNegative = 0.0
+    exit_code: int | None = None
+    outcome: Outcome
+    evidence: str = ""
+    """What showed an out-of-memory, a time-out or a kill."""
+    memory_limit: Literal["cgroup", "rlimit", "watchdog", "rlimit+watchdog", "none"] = "none"
+
+
+class ExecutionRecord(Schema):
+    """One try of one step."""
+
+    plan_id: str
+    step_id: str
+    tool: Identifier
+    try_number: Annotated[int, Field(ge=1)]
+    bin: Identifier
+    host: str
+    dag_id: str | None = None
+    run_id: str | None = None
+    task_id: str | None = None
+    map_index: int | None = None
+    queue: str | None = None
+    requested: Resources
+    input_bytes: Annotated[int, Field(ge=0)]
+    output_bytes: Annotated[int, Field(ge=0)] = 0
+    started_at: UtcDatetime
+    ended_at: UtcDatetime | None = None
+    waited_ms: NonNegative = 0.0
+    """From the moment the step was ready until it started."""
+    usage: StepUsage
+    outputs: list[Artifact] = []
+    error: str | None = None
+
+
+class PlannerCall(Schema):
+    """One call of a planner: what T_inf and the dispatch lag are learned from."""
+
+    at: UtcDatetime
+    planner: str
+    task_chars: Annotated[int, Field(ge=0)]
+    tools: Annotated[int, Field(ge=0)]
+    steps: Annotated[int, Field(ge=0)]
+    t_inf_ms: NonNegative
+    dispatch_lag_ms: NonNegative | None = None
+    plan_id: str | None = None
+    error: str | None = None
