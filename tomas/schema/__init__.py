@@ -22,7 +22,7 @@ from tomas.schema.plan import (
     new_plan_id,
     plan_json_schema,
 )
-from tomas.schema.record import Artifact, ExecutionRecord, Outcome, PlannerCall, StepUsage
+from tomas.schema.record import Artifact, ExecutionRecord, ModelVersion, Outcome, PlannerCall, StepUsage
 from tomas.schema.resources import POOL_SIZE, RESOURCE_NAMES, Resources, pool_slots
 from tomas.schema.tool import (
     CommandRunner,
@@ -52,6 +52,7 @@ __all__ = [
     "ExecutionRecord",
     "InputSize",
     "InputSizeThresholds",
+    "ModelVersion",
     "Outcome",
     "Plan",
     "PlanOrigin",

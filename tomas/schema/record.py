@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from tomas.schema.base import Identifier, MediaType, NonNegative, Schema, UtcDatetime
 from tomas.schema.resources import Resources
 
-__all__ = ["Artifact", "ExecutionRecord", "Outcome", "PlannerCall", "StepUsage"]
+__all__ = ["Artifact", "ExecutionRecord", "ModelVersion", "Outcome", "PlannerCall", "StepUsage"]
 
 
 class Artifact(Schema):
@@ -88,3 +88,20 @@ class PlannerCall(Schema):
     dispatch_lag_ms: NonNegative | None = None
     plan_id: str | None = None
     error: str | None = None
+
+
+class ModelVersion(Schema):
+    """A fitted model in the model registry: JSON payload, the data interval it saw, how good it is."""
+
+    version: str
+    kind: str
+    """What it predicts: ``sizing`` or ``latency``."""
+    payload: dict[str, Any]
+    interval_start: UtcDatetime
+    interval_end: UtcDatetime
+    """Nothing that ended at or after this instant was used to fit it."""
+    metrics: dict[str, float] = {}
+    parent: str | None = None
+    """The version it was refitted from."""
+    created_at: UtcDatetime
+    promoted: bool = False
