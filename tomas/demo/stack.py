@@ -1,0 +1,428 @@
+"""The whole installation on one machine: Postgres, Airflow, one Celery worker per bin, the sampler."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from tomas.config import shared_file
+from tomas.demo import environment as env
+from tomas.demo.airflow_api import AirflowApi
+from tomas.demo.home import HOST, Home, Secrets, choose_port, write_private
+from tomas.demo.interrupts import Interrupts
+from tomas.demo.metadata import Metadata, TaskInstanceRow
+from tomas.demo.postgres import EmbeddedPostgres
+from tomas.demo.processes import Supervisor, died, tail
+from tomas.demo.progress import Progress
+from tomas.demo.seed import declare_queues, seed_store
+from tomas.errors import TomasError
+from tomas.schema import Bin
+
+if TYPE_CHECKING:
+    from tomas.store import Store
+
+__all__ = ["PLANNER_QUEUE", "Stack", "StackError"]
+
+PLANNER_QUEUE = "tomas_planner"
+DEFAULT_QUEUE = "default"
+"""Airflow's own default queue; the planner's worker serves it, so that a step nobody routed fails loudly."""
+
+_AIRFLOW = [sys.executable, "-m", "airflow"]
+_CONCURRENCY = 4
+_START_TIMEOUT_S = 300.0
+
+
+class StackError(TomasError):
+    """The stack did not come up, or is used before it is up."""
+
+
+class Stack:
+    """Start everything on entering, end everything on leaving; state stays in ``home`` for the next time.
+
+    Two stacks on one home refuse each other. What a killed run left behind is ended first.
+
+    :param home: folder for databases, logs, secrets, results.
+    :param progress: told what is being waited for; None is silent.
+    :param extra_dags: further DAG folders, each a bundle named after its folder.
+    :param interrupts: handler of signals in effect, so that Postgres is not left half started.
+    :param api_port: wished port of the web server; another is taken where it is in use.
+    """
+
+    def __init__(
+        self,
+        home: Path | str,
+        *,
+        progress: Progress | None = None,
+        extra_dags: Sequence[Path] = (),
+        interrupts: Interrupts | None = None,
+        api_port: int = 8080,
+    ) -> None:
+        self.home = Home(Path(home))
+        self.progress = progress or Progress()
+        self._extra_dags = list(extra_dags)
+        self._interrupts = interrupts or Interrupts()
+        self._wanted_port = api_port
+        self._api_port = 0
+        self._secrets: Secrets | None = None
+        self._postgres = EmbeddedPostgres(self.home.postgres)
+        self._supervisor: Supervisor | None = None
+        self._clients: dict[str, AirflowApi] = {}
+        self._store: Store | None = None
+        self._attached = False
+        self.bins: list[Bin] = []
+        self.started_at = datetime.now(UTC)
+
+    # -- life ---------------------------------------------------------------------------------------------
+
+    def __enter__(self) -> Stack:
+        try:
+            return self.start()
+        except BaseException:
+            self.stop()
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> Stack:
+        """Bring everything up; returns when tasks can run.
+
+        :raises ConfigError: another stack runs in this home.
+        :raises ServiceDied: a process ended while starting; the message has its last log lines.
+        :raises StackError: something was not ready in time.
+        """
+        self.home.lock()
+        self.home.create()
+        self.started_at = datetime.now(UTC)
+        self._secrets = Secrets.load(self.home.secrets_file)
+        passwords = {env.ADMIN: self._secrets.admin_password, env.VIEWER: self._secrets.viewer_password}
+        write_private(self.home.passwords_file, json.dumps(passwords))
+        self._supervisor = Supervisor(self.home.run, self.home.logs, self._secrets.stack_id)
+        if left := self._supervisor.recover():
+            self.progress.line(f"Ended {left} processes that an earlier run had left behind.")
+        self._api_port = choose_port(int(self.home.read_state().get("api_port", self._wanted_port)))
+        if self._api_port != self._wanted_port:
+            self.progress.line(f"Port {self._wanted_port} is taken; Airflow listens on {self._api_port}.")
+        with self.progress.phase("Postgres started"):
+            self._start_postgres()
+        with self.progress.phase("Databases ready"):
+            self._prepare_databases()
+        with self.progress.phase("Airflow, workers and sampler started"):
+            self._start_services()
+            self._wait_ready()
+        with self.progress.phase("Pools created, execution API warm"):
+            self._create_pools()
+            self.airflow_api.warm_execution_api()
+        self.home.update_state(api_port=self._api_port)
+        return self
+
+    @classmethod
+    def attached(cls, home: Path | str) -> Stack:
+        """A handle on a stack that another process runs; it neither starts nor stops anything."""
+        stack = cls(home)
+        state = stack.home.read_state()
+        if "api_port" not in state:
+            raise StackError(f"No stack has run in {stack.home.root}.", remedy="Start one with `tomas demo`.")
+        stack._attached = True
+        stack._secrets = Secrets.load(stack.home.secrets_file)
+        stack._api_port = int(state["api_port"])
+        stack._postgres.start()  # takes over the server that runs there
+        stack.bins = stack.store.bins()
+        return stack
+
+    def stop(self) -> None:
+        """End every process and free every port; safe to call twice. A second Ctrl-C ends it harder."""
+        for client in self._clients.values():
+            client.close()
+        self._clients.clear()
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+        if self._attached:
+            return
+        before = self._interrupts.count
+        with self._interrupts.deferred(drop=True):
+            if self._supervisor is not None:
+                hurry = self._interrupts.count - before > 0
+                self._supervisor.stop(grace_s=0.0 if hurry else 8.0)
+                self._supervisor = None
+                self._postgres.stop()
+            self.home.unlock()
+
+    # -- what tests and the demo ask ------------------------------------------------------------------------
+
+    @property
+    def url(self) -> str:
+        """Address of Airflow's web server."""
+        return f"http://{HOST}:{self._api_port}"
+
+    @property
+    def secrets(self) -> Secrets:
+        """The secrets of this home; StackError before the start."""
+        if self._secrets is None:
+            raise StackError(
+                "The stack has not been started.", remedy="Enter it with `with Stack(home) as stack:`."
+            )
+        return self._secrets
+
+    @property
+    def login(self) -> tuple[str, str]:
+        """Name and password of the administrator."""
+        return env.ADMIN, self.secrets.admin_password
+
+    @property
+    def viewer_login(self) -> tuple[str, str]:
+        """Name and password of a user who may only look."""
+        return env.VIEWER, self.secrets.viewer_password
+
+    @property
+    def airflow_api(self) -> AirflowApi:
+        """Airflow's REST API as the administrator."""
+        return self._client(*self.login)
+
+    @property
+    def api(self) -> httpx.Client:
+        """Authenticated HTTP client of the web server, as the administrator; paths begin with ``/api/v2``."""
+        return self.airflow_api.http
+
+    @property
+    def viewer(self) -> httpx.Client:
+        """The same as the user who may only look."""
+        return self._client(*self.viewer_login).http
+
+    @property
+    def store_dsn(self) -> str:
+        """Connection URL of TOMAS's base, with its password."""
+        return env.TOMAS_DB.url(self._postgres.port, self.secrets.tomas_db)
+
+    @property
+    def store(self) -> Store:
+        """TOMAS's store."""
+        if self._store is None:
+            from tomas.store import Store
+
+            self._store = Store(self.store_dsn)
+        return self._store
+
+    @property
+    def metadata(self) -> Metadata:
+        """A reading view of Airflow's metadata base."""
+        return Metadata(env.AIRFLOW_DB.url(self._postgres.port, self.secrets.airflow_db))
+
+    def environment(self) -> dict[str, str]:
+        """The variables that every process of the stack runs with."""
+        dags = [("tomas", shared_file("dags")), *((path.name, path.resolve()) for path in self._extra_dags)]
+        if self._extra_dags and dags[1][0] == "dags":
+            dags = [dags[0], *((f"extra_{i}", path) for i, (_, path) in enumerate(dags[1:]))]
+        return env.build_environment(
+            self.home, self.secrets, postgres_port=self._postgres.port, api_port=self._api_port, dags=dags
+        )
+
+    def airflow(self, *arguments: str, timeout_s: float = 180.0) -> subprocess.CompletedProcess[str]:
+        """Run ``airflow ARGUMENTS`` inside this stack's environment."""
+        return subprocess.run(
+            [*_AIRFLOW, *arguments],
+            env=self.environment(),
+            text=True,
+            capture_output=True,
+            timeout=timeout_s,
+            check=False,
+        )
+
+    def trigger(self, dag_id: str, conf: dict[str, Any] | None = None, *, timeout_s: float = 120.0) -> str:
+        """Wait until the DAG is parsed, let it run, and start a run; returns the run id."""
+        self.wait_dag(dag_id, timeout_s=timeout_s)
+        self.airflow_api.unpause(dag_id)
+        return self.airflow_api.trigger(dag_id, conf)
+
+    def wait_run(self, dag_id: str, run_id: str, timeout_s: float = 300.0) -> str:
+        """Wait until a run has ended; returns its state."""
+        return self.airflow_api.wait_run(dag_id, run_id, timeout_s)
+
+    def task_instances(self, dag_id: str, run_id: str) -> list[TaskInstanceRow]:
+        """The run's task instances, read from Airflow's metadata base."""
+        return self.metadata.task_instances(dag_id, run_id)
+
+    def logs(self, name: str) -> str:
+        """All that a process of the stack has said: ``scheduler``, ``api-server``, ``worker-small_1``, …"""
+        path = self.home.logs / f"{name}.log"
+        if not path.exists():
+            known = sorted(item.stem for item in self.home.logs.glob("*.log"))
+            raise StackError(f"There is no log {name!r}.", remedy=f"Take one of: {', '.join(known)}.")
+        return path.read_text(errors="replace")
+
+    def restart(self, name: str) -> None:
+        """End one process of the stack and start it anew; does not wait until it is ready."""
+        self._running().stop_one(name)
+        self._spawn(name)
+
+    def pid(self, name: str) -> int:
+        """Process id of one process of the stack, for tests that end it."""
+        return self._running().services[name].process.pid
+
+    def wait_dag(self, dag_id: str, *, timeout_s: float = 120.0) -> None:
+        """Wait until this run of the DAG processor has parsed ``dag_id``.
+
+        :raises StackError: its file cannot be imported (with the traceback), or it does not appear in time.
+        """
+        deadline = time.monotonic() + timeout_s
+        while True:
+            row = self.airflow_api.dag(dag_id)
+            if row is not None and _instant(row["last_parsed_time"]) >= self.started_at and not row["is_stale"]:
+                return
+            errors = [
+                item for item in self.airflow_api.import_errors() if _instant(item["timestamp"]) > self.started_at
+            ]
+            if time.monotonic() > deadline or (
+                errors and row is None and time.monotonic() > deadline - timeout_s + 20
+            ):
+                causes = "\n".join(f"{item['filename']}:\n{item['stack_trace']}" for item in errors)
+                raise StackError(
+                    f"Airflow has no DAG {dag_id} after {timeout_s:g} s. {causes}".rstrip(),
+                    remedy=f"Correct the DAG file, or read {self.home.logs / 'dag-processor.log'}.",
+                )
+            self.progress.waiting(f"the DAG processor to parse {dag_id}")
+            if self._supervisor is not None:
+                self._supervisor.check()
+            time.sleep(0.5)
+
+    # -- steps of the start ---------------------------------------------------------------------------------
+
+    def _client(self, name: str, password: str) -> AirflowApi:
+        if name not in self._clients:
+            self._clients[name] = AirflowApi(self.url, name, password)
+        return self._clients[name]
+
+    def _running(self) -> Supervisor:
+        if self._supervisor is None:
+            raise StackError("The stack is not running.", remedy="Start it first.")
+        return self._supervisor
+
+    def _start_postgres(self) -> None:
+        self.progress.waiting("Postgres")
+        # An interrupt between fork and the server's pid file would leave a server that nobody knows.
+        with self._interrupts.deferred():
+            self._postgres.start()
+        for database, password in (
+            (env.AIRFLOW_DB, self.secrets.airflow_db),
+            (env.TOMAS_DB, self.secrets.tomas_db),
+            (env.BROKER_DB, self.secrets.broker_db),
+        ):
+            self._postgres.create_database(database.name, database.name, password)
+
+    def _prepare_databases(self) -> None:
+        """Airflow's migration in a child, TOMAS's meanwhile here."""
+        schema = self.home.read_state().get("airflow_schema")
+        wanted = [version("apache-airflow"), self.metadata.schema_revision()]
+        migrating = schema != wanted or wanted[1] is None
+        if migrating:
+            self._running().spawn("airflow-db-migrate", [*_AIRFLOW, "db", "migrate"], self.environment())
+        self.progress.waiting("TOMAS's schema and data")
+        self.bins = seed_store(self.store)
+        declare_queues(
+            self.environment()["AIRFLOW__CELERY__BROKER_URL"],
+            [PLANNER_QUEUE, DEFAULT_QUEUE, *(item.queue for item in self.bins)],
+        )
+        if migrating:
+            self._finish_migration()
+
+    def _finish_migration(self) -> None:
+        service = self._running().services["airflow-db-migrate"]
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        while service.returncode is None:
+            self.progress.waiting("airflow db migrate")
+            if time.monotonic() > deadline:
+                raise StackError(
+                    f"airflow db migrate did not end within {_START_TIMEOUT_S:g} s. Its last messages:\n"
+                    f"{tail(service.log)}\n",
+                    remedy=f"Read {service.log}.",
+                )
+            time.sleep(0.2)
+        if service.returncode != 0:
+            raise died(service)
+        self._running().forget(service.name)
+        self.home.update_state(airflow_schema=[version("apache-airflow"), self.metadata.schema_revision()])
+
+    def _commands(self) -> dict[str, list[str]]:
+        worker = [*_AIRFLOW, "celery", "worker", "--skip-serve-logs", "--without-gossip", "--without-mingle"]
+        commands = {
+            "api-server": [*_AIRFLOW, "api-server"],
+            "scheduler": [*_AIRFLOW, "scheduler", "--skip-serve-logs"],
+            "dag-processor": [*_AIRFLOW, "dag-processor"],
+            "worker-planner": [*worker, "-c", "2", "-q", f"{PLANNER_QUEUE},{DEFAULT_QUEUE}"],
+        }
+        for item in self.bins:
+            commands[f"worker-{item.name}"] = [*worker, "-c", str(_CONCURRENCY), "-q", item.queue]
+        commands["triggerer"] = [*_AIRFLOW, "triggerer", "--skip-serve-logs"]
+        commands["sampler"] = [sys.executable, "-c", "from tomas.cli import main; main()", "sampler"]
+        return commands
+
+    def _start_services(self) -> None:
+        for name in self._commands():
+            self._spawn(name)
+
+    def _spawn(self, name: str) -> None:
+        variables = self.environment()
+        if name == "sampler":
+            variables["TOMAS__STORE__DSN"] = self.store_dsn
+        self._running().spawn(name, self._commands()[name], variables)
+
+    def _wait_ready(self) -> None:
+        """Poll until every part has shown a sign of life of its own since it was started."""
+        waiting: dict[str, Callable[[], bool]] = {
+            "api-server": lambda: self._is_healthy("metadatabase"),
+            "scheduler": lambda: self._is_healthy("scheduler"),
+            "dag-processor": lambda: self._is_healthy("dag_processor"),
+            "triggerer": lambda: self._is_healthy("triggerer"),
+        }
+        for name in self._commands():
+            if name.startswith("worker-"):
+                waiting[name] = lambda name=name: " ready." in self.logs(name)  # type: ignore[misc]
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        while waiting:
+            self._running().check()
+            self._health = self.airflow_api.health()
+            waiting = {name: check for name, check in waiting.items() if not check()}
+            if waiting and time.monotonic() > deadline:
+                name = next(iter(waiting))
+                raise StackError(
+                    f"Not ready after {_START_TIMEOUT_S:g} s: {', '.join(waiting)}. Last messages of {name}:\n"
+                    f"{tail(self._running().log_path(name))}\n",
+                    remedy=f"Read the logs in {self.home.logs}.",
+                )
+            if waiting:
+                self.progress.waiting(", ".join(waiting))
+                time.sleep(0.5)
+
+    def _is_healthy(self, part: str) -> bool:
+        """Healthy by Airflow's monitor, with a heartbeat younger than this start."""
+        state = self._health.get(part) or {}
+        if state.get("status") != "healthy":
+            return False
+        beat = state.get(f"latest_{part}_heartbeat")
+        return part == "metadatabase" or (beat is not None and _instant(beat) > self.started_at)
+
+    _health: dict[str, Any] = {}
+
+    def _create_pools(self) -> None:
+        from tomas.airflow.sync import wanted_pools
+
+        for name, (slots, description) in wanted_pools(self.bins).items():
+            self.airflow_api.set_pool(name, slots, description)
+
+
+def _instant(text: str | None) -> datetime:
+    """An ISO time of Airflow's API; the beginning of time for None."""
+    return datetime.fromisoformat(text) if text else datetime.min.replace(tzinfo=UTC)
