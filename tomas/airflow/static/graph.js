@@ -1,0 +1,84 @@
+/** The dependency graph as SVG. */
+
+import { activation, svg } from "./dom.js";
+import * as format from "./format.js";
+import { edgePath, layout } from "./layout.js";
+import { stateColour } from "./style.js";
+
+const ROOMY = { width: 196, height: 52, gapX: 46, gapY: 16, margin: 10 };
+const COMPACT = { width: 156, height: 26, gapX: 40, gapY: 8, margin: 8 };
+const COMPACT_FROM = 41;
+
+/** Draw the graph of a plan view; `select(stepId)` is called on click, Enter and Space. */
+export function drawGraph(view, binIndex, selected, select) {
+  const compact = view.rows.length >= COMPACT_FROM;
+  const size = compact ? COMPACT : ROOMY;
+  const { nodes, edges, width, height } = layout(view.plan.steps, size);
+  const links = new Map(view.chain.links.map((link) => [`${link.from} ${link.to}`, link.kind]));
+  const drawn = edges.map(({ from, to, points }) =>
+    svg("path", {
+      class: `edge${links.get(`${from} ${to}`) === "dependency" ? " critical" : ""}${touches(selected, from, to)}`,
+      d: edgePath(points),
+      "data-from": from,
+      "data-to": to,
+    }),
+  );
+  const waits = view.chain.links.filter((link) => link.kind === "bin").map((link) => waitPath(link, nodes, size));
+  const boxes = view.rows.map((row) => node(row, nodes.get(row.step.id), size, compact, binIndex, selected, select));
+  return svg(
+    "svg",
+    { width, height, viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": `Dependency graph of ${format.count(view.rows.length, "step")}` },
+    svg("g", { "aria-hidden": "true" }, drawn, waits),
+    boxes,
+  );
+}
+
+const touches = (selected, from, to) => (selected !== null && (selected === from || selected === to) ? " near" : "");
+
+function waitPath({ from, to }, nodes, size) {
+  const a = nodes.get(from);
+  const b = nodes.get(to);
+  const [x0, y0] = [a.x + size.width / 2, a.y < b.y ? a.y + size.height : a.y];
+  const [x1, y1] = [b.x + size.width / 2, a.y < b.y ? b.y : b.y + size.height];
+  const middle = (y0 + y1) / 2;
+  const path = svg("path", { class: "edge bin", d: `M${x0},${y0} C${x0},${middle} ${x1},${middle} ${x1},${y1}` });
+  path.append(svg("title", null, `${to} waits for room that ${from} leaves`));
+  return path;
+}
+
+function node(row, { x, y }, size, compact, binIndex, selected, select) {
+  const { step } = row;
+  const colour = binIndex.colour(step.bin);
+  const state = format.stateWords(row.state);
+  const classes = ["node", row.critical && "critical", selected === step.id && "selected"].filter(Boolean).join(" ");
+  const name = format.truncate(step.tool, size.width - (compact ? 34 : 40), 12.5);
+  const label =
+    `${step.id}: ${step.tool} on ${step.bin}, ${state}, ${format.resources(step.allocation.final)}, ` +
+    `predicted ${format.duration(step.latency_p50_ms)}${row.critical ? ", on the critical path" : ""}`;
+  return svg(
+    "g",
+    {
+      class: classes,
+      transform: `translate(${x},${y})`,
+      tabindex: 0,
+      role: "button",
+      "aria-label": label,
+      "aria-pressed": String(selected === step.id),
+      "data-step": step.id,
+      "data-key": `graph ${step.id}`,
+      on: activation(() => select(step.id)),
+    },
+    svg("title", null, label),
+    svg("rect", { class: "box", width: size.width, height: size.height, rx: 6 }),
+    svg("rect", { x: 0.5, y: 5, width: 3.5, height: size.height - 10, rx: 1.5, fill: colour }),
+    svg("circle", { cx: size.width - 14, cy: compact ? size.height / 2 : 18, r: compact ? 4 : 4.5, fill: stateColour(row.state) }),
+    svg("text", { class: "name", x: 13, y: compact ? 17 : 22 }, name),
+    compact
+      ? null
+      : svg(
+          "text",
+          { class: "muted tiny", x: 13, y: 40 },
+          format.truncate(`${step.bin} \u00b7 ${format.resources(step.allocation.final)}`, size.width - 24, 11),
+        ),
+  );
+}
