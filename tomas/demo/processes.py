@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,13 +113,14 @@ class Supervisor:
         _end(tree, 0.5)
         self.forget(name)
 
-    def stop(self, *, grace_s: float = 8.0) -> int:
+    def stop(self, *, grace_s: float = 8.0, hurry: Callable[[], bool] = lambda: False) -> int:
         """End all children, politely at first, and then whatever carries the marker.
 
+        :param hurry: asked while waiting; True ends the polite part.
         :return: how many processes had to be ended beyond the children that went by themselves.
         """
         family = self._family()
-        _terminate(list(self.services.values()), grace_s)
+        _terminate(list(self.services.values()), grace_s, hurry)
         left = {process.pid: process for process in (*family, *self._family()) if _alive(process)}
         _end(list(left.values()), 1.0)
         # A process forked between the two looks is found by the marker again.
@@ -189,13 +190,13 @@ def _tree(pids: Sequence[int]) -> list[psutil.Process]:
     return found
 
 
-def _terminate(services: Sequence[Service], grace_s: float) -> None:
+def _terminate(services: Sequence[Service], grace_s: float, hurry: Callable[[], bool] = lambda: False) -> None:
     """SIGTERM to the children alone, so that each can end its own workers in order."""
     for service in services:
         if service.returncode is None:
             service.process.terminate()
     deadline = time.monotonic() + grace_s
-    while time.monotonic() < deadline and any(service.returncode is None for service in services):
+    while time.monotonic() < deadline and not hurry() and any(one.returncode is None for one in services):
         time.sleep(0.05)
 
 

@@ -57,7 +57,7 @@ def declare_queues(broker_url: str, queues: Iterable[str]) -> None:
     Workers that start together would race for the same CREATE TABLE, and the loser would end. Messages that
     workers of a former run had taken are deleted: nobody will ever acknowledge them.
     """
-    from kombu import Connection
+    from kombu import Connection  # type: ignore[import-untyped]
     from sqlalchemy import create_engine, text
 
     with Connection(broker_url) as connection:

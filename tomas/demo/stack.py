@@ -152,13 +152,14 @@ class Stack:
             self._store = None
         if self._attached:
             return
-        before = self._interrupts.count
         with self._interrupts.deferred(drop=True):
             if self._supervisor is not None:
-                hurry = self._interrupts.count - before > 0
-                self._supervisor.stop(grace_s=0.0 if hurry else 8.0)
+                before = self._interrupts.count
+                with self.progress.phase("Everything stopped"):
+                    self.progress.waiting("the processes to end; Ctrl-C again ends them at once")
+                    self._supervisor.stop(hurry=lambda: self._interrupts.count > before)
+                    self._postgres.stop()
                 self._supervisor = None
-                self._postgres.stop()
             self.home.unlock()
 
     # -- what tests and the demo ask ------------------------------------------------------------------------
@@ -272,6 +273,11 @@ class Stack:
         """Process id of one process of the stack, for tests that end it."""
         return self._running().services[name].process.pid
 
+    def check(self) -> None:
+        """:class:`~tomas.demo.processes.ServiceDied` if a process of the stack has ended by itself."""
+        if self._supervisor is not None:
+            self._supervisor.check()
+
     def wait_dag(self, dag_id: str, *, timeout_s: float = 120.0) -> None:
         """Wait until this run of the DAG processor has parsed ``dag_id``.
 
@@ -294,8 +300,7 @@ class Stack:
                     remedy=f"Correct the DAG file, or read {self.home.logs / 'dag-processor.log'}.",
                 )
             self.progress.waiting(f"the DAG processor to parse {dag_id}")
-            if self._supervisor is not None:
-                self._supervisor.check()
+            self.check()
             time.sleep(0.5)
 
     # -- steps of the start ---------------------------------------------------------------------------------
@@ -315,6 +320,9 @@ class Stack:
         # An interrupt between fork and the server's pid file would leave a server that nobody knows.
         with self._interrupts.deferred():
             self._postgres.start()
+        if "airflow_schema" not in self.home.read_state():
+            # A first migration that was cut short leaves a base that no migration accepts.
+            self._postgres.drop_database(env.AIRFLOW_DB.name)
         for database, password in (
             (env.AIRFLOW_DB, self.secrets.airflow_db),
             (env.TOMAS_DB, self.secrets.tomas_db),
