@@ -93,7 +93,7 @@ def task_instance_mutation_hook(task_instance: TaskInstance, dag_run: DagRun | N
         task_instance.pool = pool
         task_instance.pool_slots = slots
         task_instance.priority_weight = priority
-    except Exception:  # noqa: BLE001  whatever it is, the scheduler has to go on
+    except Exception:
         log.exception(
             "TOMAS could not route %s[%s]; it keeps its default route",
             getattr(task_instance, "task_id", "?"),

@@ -37,7 +37,9 @@ class Preflight:
     """How consumers were looked for, for the log."""
 
 
-def check(bins: Sequence[Bin], settings: Settings, *, dag_id: str, run_id: str, task_id: str, map_index: int) -> Preflight:
+def check(
+    bins: Sequence[Bin], settings: Settings, *, dag_id: str, run_id: str, task_id: str, map_index: int
+) -> Preflight:
     """Run all checks from inside a plan task.
 
     :raises RoutingError: naming what is missing and the remedy.
@@ -74,7 +76,7 @@ def _ask(pools: list[str], dag_id: str, run_id: str, task_id: str, map_index: in
     if not isinstance(answer, dict) or not answer.get("answered"):
         raise RoutingError(
             "Airflow's API server runs without TOMAS: nobody answered the question about pools.",
-            remedy="Install airflow-provider-tomas where API server, scheduler and triggerer run, and restart them.",
+            remedy="Install airflow-provider-tomas where API server, scheduler and triggerer run; restart them.",
         )
     if not answer.get("policy"):
         raise RoutingError(

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 def install() -> None:
     """Announce the worker's queues as soon as it is ready, withdraw when it shuts down."""
     try:
-        from celery.signals import worker_ready, worker_shutdown
+        from celery.signals import worker_ready, worker_shutdown  # type: ignore[import-untyped]
     except ImportError:
         return
     worker_ready.connect(_announce, weak=False)

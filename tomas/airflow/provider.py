@@ -15,7 +15,7 @@ def get_provider_info() -> dict[str, Any]:
     return {
         "package-name": "airflow-provider-tomas",
         "name": "TOMAS",
-        "description": "Resource-aware plans: a task in plain language becomes sized, proven and routed tool tasks.",
+        "description": "Resource-aware plans: a task in plain language becomes sized, proven, routed tool tasks.",
         "integrations": [
             {
                 "integration-name": "TOMAS",

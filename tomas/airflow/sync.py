@@ -79,6 +79,6 @@ def sync_pools(bins: Iterable[Bin], *, dry_run: bool = False) -> list[str]:
     except SQLAlchemyError as error:
         raise RoutingError(
             f"Airflow's metadata base could not be read ({type(error).__name__}).",
-            remedy="Set AIRFLOW__DATABASE__SQL_ALCHEMY_CONN as the scheduler has it, run `airflow db migrate`, repeat.",
+            remedy="Set AIRFLOW__DATABASE__SQL_ALCHEMY_CONN as the scheduler has it, and run `airflow db migrate`.",
         ) from None
     return lines

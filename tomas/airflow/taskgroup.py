@@ -65,7 +65,8 @@ def run_plan(plan: TomasPlanOperator, *, group_id: str | None = None, **operator
     """
     if not isinstance(plan, TomasPlanOperator):
         raise RoutingError(
-            f"run_plan() was given a {type(plan).__name__}.", remedy="Give the TomasPlanOperator itself, not mapped."
+            f"run_plan() was given a {type(plan).__name__}.",
+            remedy="Give the TomasPlanOperator itself, not mapped.",
         )
     group = PlanRun(group_id=group_id or f"{plan.task_id.rpartition('.')[2]}_run", dag=plan.dag)
     operator_kwargs.setdefault("tomas_conn_id", plan.tomas_conn_id)

@@ -17,6 +17,8 @@ from collections.abc import Iterable
 import psycopg2
 from psycopg2.extensions import connection as PgConnection  # noqa: N812
 
+from tomas.errors import StoreUnavailable
+
 __all__ = ["Announcement", "announced_queues"]
 
 log = logging.getLogger(__name__)
@@ -40,16 +42,18 @@ def _key(queue: str) -> int:
 def announced_queues(dsn: str, queues: Iterable[str], *, connect_timeout_s: int = 5) -> set[str]:
     """Those of ``queues`` that at least one live worker announced.
 
-    :raises psycopg2.OperationalError: Postgres does not answer.
+    :raises StoreUnavailable: Postgres does not answer.
     """
-    connection = psycopg2.connect(dsn, connect_timeout=connect_timeout_s)
     try:
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute(_HELD, (_CLASS,))
-            held = {row[0] for row in cursor.fetchall()}
-    finally:
-        connection.close()
+        with contextlib.closing(psycopg2.connect(dsn, connect_timeout=connect_timeout_s)) as connection:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute(_HELD, (_CLASS,))
+                held = {row[0] for row in cursor.fetchall()}
+    except psycopg2.OperationalError as error:
+        raise StoreUnavailable(
+            f"TOMAS's store does not answer ({type(error).__name__}).", remedy="Start Postgres, or correct the DSN."
+        ) from None
     return {queue for queue in queues if _key(queue) in held}
 
 

@@ -96,7 +96,7 @@ class TomasPlanOperator(BaseOperator):
         :raises RoutingError: always.
         """
         raise RoutingError(
-            f"{cls.__name__} {kwargs.get('task_id', '')!r} cannot be mapped: the steps of a plan are mapped already.",
+            f"{cls.__name__} {kwargs.get('task_id', '')!r} cannot be mapped: the steps of a plan already are.",
             remedy="Give all files as one input of a single plan, or write one plan task per task text.",
         )
 
@@ -138,9 +138,9 @@ class TomasPlanOperator(BaseOperator):
         for name, value in (("inputs", self.inputs), ("outputs", self.outputs)):
             if value is not None and not isinstance(value, Mapping):
                 raise DataError(f"{name} is a {type(value).__name__}.", remedy=f"Give {name} as a mapping by name.")
-        names = None if self.tools is None else [tool if isinstance(tool, str) else tool.name for tool in self.tools]
-        if names is not None and WHOLE_REGISTRY in names:
-            names = None
+        names: list[str] | None = None
+        if self.tools is not None and WHOLE_REGISTRY not in self.tools:
+            names = [tool if isinstance(tool, str) else tool.name for tool in self.tools]
         ti = context["ti"]
         fields: dict[str, Any] = {
             "task": self.task,
@@ -163,7 +163,8 @@ class TomasPlanOperator(BaseOperator):
             first = error.errors(include_input=False, include_url=False)[0]
             field = ".".join(str(part) for part in first["loc"])
             raise DataError(
-                f"Task {ti.task_id}, field {field}: {first['msg']}.", remedy=f"Correct {field} of the plan operator."
+                f"Task {ti.task_id}, field {field}: {first['msg']}.",
+                remedy=f"Correct {field} of the plan operator.",
             ) from None
 
     def _new_plan(self, request: PlanRequest, store: Store, settings: Settings) -> Plan:
@@ -202,7 +203,7 @@ class TomasPlanOperator(BaseOperator):
                 "A plan may have %d steps at most: Airflow's [core] max_map_length", found.max_map_length
             )
         try:
-            plan = make_plan(
+            plan: Plan = make_plan(
                 request, store=store, registry=Registry.load(), settings=settings, worker_classes=classes
             )
         except (FitsNoBin, Infeasible) as error:

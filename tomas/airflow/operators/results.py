@@ -125,8 +125,8 @@ def _states(ti: Any, task_ids: list[str]) -> dict[str, str | None]:
 def _failure(plan: Plan, bad: Sequence[str], records: Sequence[ExecutionRecord]) -> str:
     """One line that names each failed step and the error of those that ran."""
     last: dict[str, ExecutionRecord] = {}
-    for record in sorted(records, key=lambda item: item.try_number):
-        last[record.step_id] = record
+    for item in sorted(records, key=lambda item: item.try_number):
+        last[item.step_id] = item
     parts = []
     for name in bad:
         record = last.get(name)

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import attrs
 from airflow.sdk import BaseOperator
 from airflow.sdk.definitions.mappedoperator import MappedOperator, OperatorPartial
 from airflow.sdk.exceptions import AirflowFailException
@@ -39,7 +38,6 @@ def _refuse_routes(names: Mapping[str, Any], task_id: str, where: str) -> None:
         )
 
 
-@attrs.define(kw_only=True, repr=False)
 class _ToolPartial(OperatorPartial):
     """Accepts the one expansion that a plan can route."""
 
@@ -198,8 +196,8 @@ class TomasToolOperator(BaseOperator):
             raise RoutingError(
                 f"Step {self.step['step_id']} runs on the queue {actual!r}, planned was {planned!r}: the routing "
                 f"policy did not act.",
-                remedy="Install airflow-provider-tomas as a package (entry point airflow.policy) where the scheduler "
-                "and the API server run, and restart them.",
+                remedy="Install airflow-provider-tomas as a package (entry point airflow.policy) where scheduler "
+                "and API server run, and restart them.",
             )
 
     @staticmethod
@@ -216,7 +214,7 @@ class TomasToolOperator(BaseOperator):
     def _log_actual(self, step: PlanStep, record: ExecutionRecord) -> None:
         usage = record.usage
         self.log.info(
-            "Step %s (%s): planned %.1f to %.1f s and %.3g GB, took %.1f s, peak %.3g GB, %.3g CPU s, memory limit %s",
+            "Step %s (%s): planned %.1f to %.1f s, %.3g GB; took %.1f s, peak %.3g GB, %.3g CPU s, memory limit %s",
             step.id,
             step.tool,
             step.latency_p50_ms / 1000,
