@@ -66,7 +66,7 @@ class MigrationsMixin(Database):
         """
         migrations = load_migrations(directory)
         return [
-            item.name for item in migrations if self._transaction(lambda cur, m=item: _apply(cur, m, migrations))
+            item.name for item in migrations if self._transaction(partial(_apply, migration=item, known=migrations))
         ]
 
     def check_schema(self, directory: Path | None = None) -> None:
