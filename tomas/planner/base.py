@@ -1,0 +1,53 @@
+"""What a planner is: it drafts steps and their bindings; sizes, places and times come afterwards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, Protocol
+
+from tomas.schema import Binding, PlanRequest, Resources, StepBinding
+from tomas.tools.registry import Registry
+
+__all__ = ["Draft", "DraftStep", "Planner"]
+
+
+@dataclass(frozen=True)
+class DraftStep:
+    """One tool run as drafted."""
+
+    id: str
+    tool: str
+    arguments: dict[str, Any]
+    inputs: dict[str, list[Binding]]
+    depends_on: list[str]
+    confidence: float
+    proposed: Resources | None = None
+
+
+@dataclass(frozen=True)
+class Draft:
+    """Steps in topological order, with all inputs and arguments bound.
+
+    ``request`` is the one that was asked, plus the inputs (without files) that the draft still needs.
+    """
+
+    request: PlanRequest
+    language: Literal["en", "zh"]
+    steps: list[DraftStep]
+    outputs: dict[str, StepBinding]
+    warnings: list[str] = field(default_factory=list)
+    explanation: str = ""
+
+
+class Planner(Protocol):
+    """Drafts plans. Planners are found by name in the entry-point group ``tomas.planners``."""
+
+    kind: ClassVar[str]
+    version: ClassVar[str]
+
+    def draft(self, request: PlanRequest, registry: Registry) -> Draft:
+        """Choose tools for the task, order them, bind their inputs and arguments.
+
+        :raises PlanError: TaskError, NoToolMatches, ToolUnavailable or UnboundInput, each with a remedy.
+        """
+        ...

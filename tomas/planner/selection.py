@@ -1,0 +1,100 @@
+"""From clauses to tools: which tools the task asks for, in which stage, and how surely."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tomas.planner.index import Match, ToolIndex
+from tomas.planner.text import Clause, Features, features
+
+__all__ = ["Choice", "Selection", "select"]
+
+_SECOND_TOOL_COVER = 0.99
+"""A clause names a second tool only if what is left of it holds a whole alias."""
+_CONVERSION_CONFIDENCE = 0.5
+"""For a tool that is chosen because it alone turns one named kind of media into the other."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A chosen tool, the part of the task that asks for it, and the runners-up of that part."""
+
+    tool: str
+    score: float
+    confidence: float
+    stage: int
+    text: str
+    rivals: tuple[Match, ...]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The chosen tools in the order of mention, the kinds of media named, and the parts without a tool."""
+
+    choices: tuple[Choice, ...]
+    media: frozenset[str]
+    unmatched: tuple[str, ...]
+    nearest: tuple[Match, ...]
+
+
+def select(
+    index: ToolIndex,
+    task: str,
+    parts: Sequence[Clause],
+    *,
+    among: Sequence[str],
+    given: frozenset[str],
+    threshold: float,
+) -> Selection:
+    """Match every part of a normalised task to tools.
+
+    :param among: names of the tools that may be chosen.
+    :param given: kinds of data that the request brings; empty where it brings none.
+    :param threshold: least score of a match.
+    """
+    media = features(task).media
+    chosen: dict[str, Choice] = {}
+    unmatched: list[str] = []
+    for part in parts:
+        query = features(part.text)
+        context = query.media or given or media
+        matches = index.search(query, among=among, media=context)
+        if not matches or matches[0].score < threshold:
+            converters = index.converters(query.media, among=among)
+            for name in converters:
+                _add(chosen, Choice(name, threshold, _CONVERSION_CONFIDENCE, part.stage, part.text, ()))
+            if query.terms and not converters:
+                unmatched.append(part.text)
+            continue
+        _add(chosen, _choice(matches, part))
+        rest = Features(query.terms - matches[0].terms, query.media)
+        others = [match for match in index.search(rest, among=among, media=context) if match.tool not in chosen]
+        if others and others[0].alias_cover >= _SECOND_TOOL_COVER and others[0].score >= threshold:
+            _add(chosen, _choice(others, part))
+    nearest: Sequence[Match] = ()
+    if not chosen:
+        whole = features(task)
+        nearest = index.search(whole, among=among, media=given or media)
+        if nearest and nearest[0].score >= threshold:
+            _add(chosen, _choice(nearest, Clause(task, 0)))
+    return Selection(tuple(chosen.values()), media, tuple(unmatched), tuple(nearest[:3]))
+
+
+def _add(chosen: dict[str, Choice], choice: Choice) -> None:
+    """A tool named twice is run once, where it was named first."""
+    known = chosen.get(choice.tool)
+    if known is None:
+        chosen[choice.tool] = choice
+    elif choice.score > known.score:
+        chosen[choice.tool] = Choice(
+            choice.tool, choice.score, choice.confidence, known.stage, f"{known.text}; {choice.text}", choice.rivals
+        )
+
+
+def _choice(matches: Sequence[Match], part: Clause) -> Choice:
+    best = matches[0]
+    # The share of the best among the first five, squared so that clear winners stand out, damped by weak scores.
+    share = best.score**2 / sum(match.score**2 for match in matches[:5])
+    confidence = min(1.0, share * min(1.0, 0.4 + best.score))
+    return Choice(best.tool, best.score, round(confidence, 4), part.stage, part.text, tuple(matches[1:5]))
