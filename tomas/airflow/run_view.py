@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["PlanSource", "RunFacts", "TaskFacts", "compress_curve", "plan_entry", "read_run", "step_of_task"]
 
-PLAN_OPERATOR = "TomasPlanOperator"
+PLAN_OPERATOR_NAME = "TOMAS plan"
+"""What the plan operator calls itself in the UI, subclasses included."""
 ERROR_KEY = "tomas_error"
 
 MAX_CURVE_POINTS = 400
@@ -122,7 +123,7 @@ def read_run(session: Session, dag_id: str, run_id: str) -> RunFacts | None:
             TaskInstance.dag_id == dag_id,
             TaskInstance.run_id == run_id,
             or_(
-                TaskInstance.operator == PLAN_OPERATOR,
+                TaskInstance.custom_operator_name == PLAN_OPERATOR_NAME,
                 TaskInstance.task_id.in_(tool_task_ids | routing.keys()),
             ),
         )

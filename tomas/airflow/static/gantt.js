@@ -22,7 +22,8 @@ const RESOURCES = [
 export function timeFrame(view, width) {
   const left = width < 620 ? 104 : 216;
   const span = view.spanMs * 1.02;
-  return { width, left, right: width < 620 ? 24 : RIGHT, span, x: format.scale(span, left, width - (width < 620 ? 24 : RIGHT)) };
+  const right = width < 620 ? 24 : RIGHT;
+  return { width, left, right, span, x: format.scale(span, left, width - right) };
 }
 
 /** The timeline: a sticky axis above, and one lane per bin with one row per step. */
@@ -56,8 +57,8 @@ export function drawGantt(view, frame, binIndex, selected, select) {
     { width: frame.width, height: y, role: "group", "aria-label": "Planned and actual times of the steps, by bin" },
     hatch(),
     svg("g", { "aria-hidden": "true" }, rules),
-    lanes,
     verticals(view, frame, y),
+    lanes,
   );
   return h("div", { class: "scroll gantt" }, axis, chart);
 }
@@ -95,12 +96,15 @@ function bars(row, y, height, frame, binIndex, selected, select) {
   const upper = y + (height > 30 ? 5 : 4);
   const lower = upper + thick + 3;
   const plannedWidth = Math.max(2, frame.x(step.end_ms) - frame.x(step.start_ms));
+  const medianWidth = Math.min(plannedWidth, frame.x(step.start_ms + step.latency_p50_ms) - frame.x(step.start_ms));
   const words = rowWords(row);
   const nodes = [
     svg("title", null, words),
     svg("rect", { class: "hit", x: 1, y: y + 1, width: frame.width - 2, height: height - 2, rx: 4 }),
+    row.critical ? svg("rect", { class: "on-path", x: 2, y: y + 5, width: 3, height: height - 10, rx: 1.5 }) : null,
     ...rowLabel(row, y, height, frame),
     svg("rect", { class: "planned", x: frame.x(step.start_ms), y: upper, width: plannedWidth, height: thick, rx: 2 }),
+    svg("rect", { class: "median", x: frame.x(step.start_ms), y: upper, width: medianWidth, height: thick, rx: 2 }),
     whisker(row, frame, upper + thick / 2),
     row.tries.map((attempt, i) => actual(attempt, row, frame, lower, thick, i < row.tries.length - 1)),
     pending(row, frame, lower, thick),
@@ -126,13 +130,11 @@ function bars(row, y, height, frame, binIndex, selected, select) {
 function rowLabel(row, y, height, frame) {
   const { step } = row;
   const room = frame.left - 22;
-  if (height <= 30 || frame.left < 150) {
-    return [svg("text", { x: 10, y: y + height / 2 + 4 }, format.truncate(step.tool, room, 12))];
-  }
-  return [
-    svg("text", { x: 10, y: y + 15 }, format.truncate(step.tool, room, 12)),
-    svg("text", { class: "muted tiny", x: 10, y: y + 28 }, format.truncate(step.id, room, 11)),
-  ];
+  const name = step.id.includes(step.tool) ? step.id : step.tool;
+  const kept = format.truncate(name, room, 12);
+  const left = room - format.textWidth(kept, 12) - 8;
+  const id = name === step.id || left < 16 ? null : svg("tspan", { class: "muted tiny", dx: 7 }, format.truncate(step.id, left, 11));
+  return [svg("text", { x: 10, y: y + height / 2 + 4 }, kept, id)];
 }
 
 function whisker(row, frame, middle) {
@@ -178,9 +180,10 @@ function pending(row, frame, y, thick) {
 }
 
 function differenceLabel(row, frame, y, thick) {
-  if (row.runDifferenceMs === null || frame.right < 60) return null;
+  if (!row.last || row.last.running || frame.right < 60) return null;
   const x = frame.x(row.last.endMs) + 6;
-  return svg("text", { class: "muted tiny difference", x, y: y + thick - 0.5 }, format.difference(row.runDifferenceMs));
+  const words = row.runDifferenceMs === null ? format.stateWords(row.last.outcome) : format.difference(row.runDifferenceMs);
+  return svg("text", { class: "muted tiny difference", x, y: y + thick - 0.5 }, words);
 }
 
 function rowWords(row) {
@@ -230,9 +233,13 @@ function strip(view, bin, resource, frame, binIndex) {
   const capacity = bin.capacity?.[resource.name] ?? null;
   const top = Math.max(peak, capacity ?? 0, ...curve.map(([, amount]) => amount), 1e-9) * 1.08;
   const height = (amount) => STRIP_HEIGHT - 2 - (amount / top) * (STRIP_HEIGHT - 8);
-  const area = (corners) => {
-    const line = corners.map(([at, amount]) => `${frame.x(at)},${height(amount)}`).join(" L");
-    return `M${frame.x(0)},${height(0)} L${line} L${frame.x(frame.span)},${height(0)} Z`;
+  const filled = (name, points) => {
+    if (!points.length) return null;
+    const line = stairs(points, frame.span).map(([at, amount]) => `${frame.x(at)},${height(amount)}`).join(" L");
+    return [
+      svg("path", { class: name, d: `M${frame.x(0)},${height(0)} L${line} L${frame.x(frame.span)},${height(0)} Z` }),
+      svg("path", { class: `${name}-line`, d: `M${line}` }),
+    ];
   };
   const planned = format.textWidth(bin.name, 12) + 18;
   const limit = capacity === null ? "" : ` of ${resource.words(capacity)}`;
@@ -244,8 +251,9 @@ function strip(view, bin, resource, frame, binIndex) {
     svg("text", { x: 10, y: 18, "font-weight": 500 }, format.truncate(bin.name, frame.left - 14, 12)),
     frame.left > 150 ? svg("text", { class: "muted tiny", x: planned, y: 18 }, resource.title) : null,
     svg("text", { class: "muted tiny", x: 10, y: 34 }, frame.left > 150 ? `peak ${resource.words(peak)}${limit}` : resource.title),
-    curve.length ? svg("path", { class: "free", d: area(stairs(curve, frame.span)) }) : null,
-    load.length ? svg("path", { class: "load", d: area(stairs(load, frame.span)) }) : null,
+    svg("line", { class: "floor", x1: frame.left, x2: frame.x(frame.span), y1: height(0), y2: height(0) }),
+    filled("free", curve),
+    filled("load", load),
     capacity === null ? null : svg("line", { class: "capacity", x1: frame.left, x2: frame.x(frame.span), y1: height(capacity), y2: height(capacity) }),
   );
 }

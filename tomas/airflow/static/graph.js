@@ -2,17 +2,17 @@
 
 import { activation, svg } from "./dom.js";
 import * as format from "./format.js";
-import { edgePath, layout } from "./layout.js";
+import { edgePath, layers, layout } from "./layout.js";
 import { stateColour } from "./style.js";
 
 const ROOMY = { width: 196, height: 52, gapX: 46, gapY: 16, margin: 10 };
 const COMPACT = { width: 156, height: 26, gapX: 40, gapY: 8, margin: 8 };
 const COMPACT_FROM = 41;
 
-/** Draw the graph of a plan view; `select(stepId)` is called on click, Enter and Space. */
-export function drawGraph(view, binIndex, selected, select) {
+/** Draw the graph of a plan view in `room` px; `select(stepId)` is called on click, Enter and Space. */
+export function drawGraph(view, room, binIndex, selected, select) {
   const compact = view.rows.length >= COMPACT_FROM;
-  const size = compact ? COMPACT : ROOMY;
+  const size = fitted(compact ? COMPACT : ROOMY, view.plan.steps, room);
   const { nodes, edges, width, height } = layout(view.plan.steps, size);
   const links = new Map(view.chain.links.map((link) => [`${link.from} ${link.to}`, link.kind]));
   const drawn = edges.map(({ from, to, points }) =>
@@ -31,6 +31,13 @@ export function drawGraph(view, binIndex, selected, select) {
     svg("g", { "aria-hidden": "true" }, drawn, waits),
     boxes,
   );
+}
+
+/** Nodes as wide as the room allows, between three quarters and 110 % of their usual width. */
+function fitted(size, steps, room) {
+  const columns = 1 + Math.max(0, ...layers(steps).values());
+  const width = (room - 2 * size.margin - (columns - 1) * size.gapX) / columns;
+  return { ...size, width: Math.round(Math.min(size.width * 1.1, Math.max(size.width * 0.76, width))) };
 }
 
 const touches = (selected, from, to) => (selected !== null && (selected === from || selected === to) ? " near" : "");
@@ -78,7 +85,12 @@ function node(row, { x, y }, size, compact, binIndex, selected, select) {
       : svg(
           "text",
           { class: "muted tiny", x: 13, y: 40 },
-          format.truncate(`${step.bin} \u00b7 ${format.resources(step.allocation.final)}`, size.width - 24, 11),
+          format.truncate(`${step.bin} \u00b7 ${sizeWords(step.allocation.final)}`, size.width - 20, 11),
         ),
   );
+}
+
+function sizeWords(amount) {
+  const gpu = amount.gpu_sm > 0 || amount.gpu_mem_gb > 0 ? " \u00b7 GPU" : "";
+  return `${format.cores(amount.cpu_cores)} \u00b7 ${format.trimmed(amount.cpu_mem_gb)} GB${gpu}`;
 }

@@ -92,7 +92,7 @@ function row(step, index, facts, zero, now, chain, slacks) {
     slackMs: slacks.get(step.id),
     plannedP90Ms: Math.max(step.end_ms, step.start_ms + step.latency_p90_ms),
     waitingSinceMs: last === null && task?.queued ? instant(task.queued) - zero : null,
-    runDifferenceMs: last && !last.running ? last.endMs - last.startMs - step.latency_p50_ms : null,
+    runDifferenceMs: last?.outcome === "success" && !last.running ? last.endMs - last.startMs - step.latency_p50_ms : null,
     endDifferenceMs: last && !last.running ? last.endMs - step.end_ms : null,
     suggestion: last && !last.running ? suggest(step, last.record) : null,
   };
@@ -145,7 +145,7 @@ function binsOf(entry) {
  * What this one try suggests to request next time: the measured peak plus a fifth, in grains of 1/8 GB,
  * and the cores it kept busy in grains of 1/4. After an out-of-memory the peak is only a lower bound.
  *
- * @returns `{cpu_cores, cpu_mem_gb, atLeast, verdict: "fits" | "smaller" | "larger"}` or null without use
+ * @returns `{cpu_cores, cpu_mem_gb, atLeast, verdict: "fits" | "smaller" | "tight" | "larger"}` or null without use
  */
 export function suggest(step, record) {
   const { usage, requested } = record;
@@ -159,7 +159,8 @@ export function suggest(step, record) {
   // More than the requested cores cannot be seen: the child process is bound to them.
   const kept = Math.min(cpu, Math.max(requested.cpu_cores, CORE_GRAIN));
   const spare = memory < requested.cpu_mem_gb * WORTH_SHRINKING || kept < requested.cpu_cores * WORTH_SHRINKING;
-  const verdict = memory > requested.cpu_mem_gb + 1e-9 ? "larger" : spare ? "smaller" : "fits";
+  const tight = memory > requested.cpu_mem_gb + 1e-9 ? "tight" : spare ? "smaller" : "fits";
+  const verdict = outOfMemory ? "larger" : tight;
   return { cpu_cores: kept, cpu_mem_gb: memory, atLeast: outOfMemory, verdict };
 }
 

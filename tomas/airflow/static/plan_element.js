@@ -150,9 +150,9 @@ class TomasPlan extends TomasElement {
       panel(
         "Steps and dependencies",
         binLegend(view, binIndex),
-        h("div", { class: "scroll graph body" }, drawGraph(view, binIndex, this.#selected, select)),
+        h("div", { class: "scroll graph body" }, drawGraph(view, width - 34, binIndex, this.#selected, select)),
       ),
-      panel("Timeline", timelineLegend(), drawGantt(view, frame, binIndex, this.#selected, select)),
+      panel("Timeline", timelineLegend(view), drawGantt(view, frame, binIndex, this.#selected, select)),
       panel("Forecast capacity and planned load", stripLegend(entry), drawStrips(view, frame, binIndex)),
       panel("Allocations", this.#filterBox(view), drawTable(view, binIndex, tableOptions)),
       h("section", { class: "panel", "aria-label": "Explanation and results" }, drawResults(view)),
@@ -229,13 +229,14 @@ function binLegend(view, binIndex) {
   );
 }
 
-function timelineLegend() {
+function timelineLegend(view) {
   return h(
     "div",
     { class: "legend" },
-    h("span", null, swatch(svg("rect", { class: "planned", x: 1, y: 1, width: 20, height: 9, rx: 2, style: { "--bin": binColour(0) } })), "planned, line to p90"),
+    h("span", null, swatch([svg("rect", { class: "planned", x: 1, y: 1, width: 20, height: 9, rx: 2, style: { "--bin": binColour(0) } }), svg("rect", { class: "median", x: 1, y: 1, width: 13, height: 9, rx: 2, style: { "--bin": binColour(0) } })]), "planned, shaded to p50"),
     h("span", null, swatch(hatched()), "waited"),
     h("span", null, swatch(svg("rect", { class: "ran", y: 1, width: 22, height: 9, rx: 2, style: { "--state": "var(--ok)" } })), "ran, difference from p50"),
+    view.dispatchedMs > 0 ? h("span", null, swatch(svg("line", { class: "released", x1: 11, x2: 11, y1: 0, y2: 11 })), "first dispatch") : null,
   );
 }
 
@@ -250,8 +251,8 @@ function stripLegend(entry) {
   return h(
     "div",
     { class: "legend" },
-    h("span", null, swatch(svg("rect", { class: "free", x: 0.5, y: 1, width: 21, height: 9 })), source),
-    h("span", null, swatch(svg("rect", { class: "load", x: 0.5, y: 1, width: 21, height: 9, style: { "--bin": binColour(0) } })), "planned load at p90"),
+    h("span", null, swatch(svg("rect", { class: "free", y: 2, width: 22, height: 9 }), svg("line", { class: "free-line", x1: 0, x2: 22, y1: 2, y2: 2 })), source),
+    h("span", null, swatch(svg("rect", { class: "load", y: 2, width: 22, height: 9, style: { "--bin": binColour(0) } }), svg("line", { class: "load-line", x1: 0, x2: 22, y1: 2, y2: 2, style: { "--bin": binColour(0) } })), "planned load at p90"),
     h("span", null, swatch(svg("line", { class: "capacity", x1: 0, x2: 22, y1: 5.5, y2: 5.5 })), "capacity"),
   );
 }

@@ -121,7 +121,7 @@ function comparisons(row) {
   const requested = last?.record.requested ?? step.allocation.final;
   const ran = last ? last.endMs - last.startMs : null;
   const lines = [
-    bar("Run time", ran, step.latency_p50_ms, step.latency_p90_ms, format.duration, "p50", "p90"),
+    bar("Run time", ran, step.latency_p50_ms, step.latency_p90_ms, format.duration, "p50", "p90", "var(--warn)"),
     bar("Peak memory", last?.usage.peak_mem_gb ?? null, null, requested.cpu_mem_gb, format.gigabytes, null, "limit"),
     bar("Cores, average", last ? averageCores(last.usage) : null, null, requested.cpu_cores, format.trimmed, null, "requested"),
   ];
@@ -131,7 +131,7 @@ function comparisons(row) {
 }
 
 /** One measured value against a lower and an upper mark on a common scale. */
-function bar(title, value, low, high, words, lowName, highName) {
+function bar(title, value, low, high, words, lowName, highName, overColour = "var(--bad)") {
   const top = Math.max(value ?? 0, high) * 1.1 || 1;
   const at = (amount) => `${(100 * amount) / top}%`;
   const over = value !== null && value > high;
@@ -145,7 +145,7 @@ function bar(title, value, low, high, words, lowName, highName) {
     { class: "bar-line", role: "img", "aria-label": `${title}: ${legend.filter(Boolean).join(", ")}` },
     h("span", { class: "muted" }, title),
     h("div", { class: "track" }, [
-      value === null ? null : h("span", { class: "value", style: { width: at(value), "--fill": over ? "var(--bad)" : "var(--accent)" } }),
+      value === null ? null : h("span", { class: "value", style: { width: at(value), "--fill": over ? overColour : "var(--accent)" } }),
       low === null ? null : h("span", { class: "mark", style: { left: at(low), opacity: 0.45 } }),
       h("span", { class: "mark", style: { left: at(high) } }),
     ]),

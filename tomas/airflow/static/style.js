@@ -23,7 +23,7 @@ const CSS = `
 .page { display: grid; gap: 14px; padding: 4px 2px 24px; grid-template-columns: minmax(0, 1fr); }
 h2 { margin: 0; font-size: 18px; line-height: 1.35; font-weight: 600; overflow-wrap: anywhere; }
 h3 { margin: 0; font-size: 13px; font-weight: 600; }
-p { margin: 0; }
+p, dl { margin: 0; }
 a { color: var(--accent); text-decoration: none; }
 a:hover { text-decoration: underline; }
 code, .mono { font-family: var(--mono); font-size: 12px; }
@@ -48,7 +48,7 @@ code, .mono { font-family: var(--mono); font-size: 12px; }
 .tile { background: var(--panel); padding: 10px 14px 11px; min-width: 0; }
 .tile dt { color: var(--muted); font-size: 12px; white-space: nowrap; }
 .tile dd { margin: 2px 0 0; font-size: 19px; line-height: 1.25; font-weight: 600; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
-.tile dd.sub { font-size: 12px; font-weight: 400; color: var(--muted); line-height: 1.45; }
+.tile dd.sub { font-size: 12px; font-weight: 400; color: var(--muted); line-height: 1.45; white-space: normal; margin-top: 1px; }
 .over { color: var(--warn); } .under { color: var(--ok); }
 .progress { display: flex; height: 4px; border-radius: 2px; overflow: hidden; background: var(--line); margin-top: 6px; }
 .progress > span { display: block; height: 100%; }
@@ -70,7 +70,7 @@ button[aria-pressed="true"], button[aria-selected="true"] { border-color: var(--
 .legend span { display: inline-flex; align-items: center; gap: 6px; white-space: nowrap; }
 .legend svg { display: block; }
 .panel .body { padding: 12px 14px; }
-.scroll { overflow: auto; overscroll-behavior-x: contain; }
+.scroll { overflow: auto; overscroll-behavior-x: contain; position: relative; }
 svg { display: block; }
 svg text { fill: var(--fg); font-size: 12px; }
 svg text.muted { fill: var(--muted); }
@@ -90,7 +90,7 @@ svg .tiny { font-size: 11px; }
 .edge.bin { stroke: var(--critical); stroke-width: 1.5; stroke-dasharray: 2 4; }
 .edge.near { stroke: var(--accent); stroke-width: 2; }
 
-.gantt { max-height: 620px; position: relative; }
+.gantt { max-height: 620px; }
 .gantt .axis { position: sticky; top: 0; z-index: 1; background: var(--panel); }
 .grid { stroke: var(--line); stroke-width: 1; shape-rendering: crispEdges; }
 .lane { fill: var(--inset); }
@@ -99,22 +99,28 @@ svg .tiny { font-size: 11px; }
 .row:hover .hit { fill: color-mix(in srgb, var(--accent) 7%, transparent); }
 .row.selected .hit { fill: color-mix(in srgb, var(--accent) 13%, transparent); }
 .row:focus-visible { outline: none; } .row:focus-visible .hit { stroke: var(--accent); stroke-width: 1.5; }
-.planned { fill: color-mix(in srgb, var(--bin) 16%, transparent); stroke: var(--bin); stroke-dasharray: 4 2.5; stroke-width: 1.2; }
+.planned { fill: color-mix(in srgb, var(--bin) 7%, transparent); stroke: var(--bin); stroke-dasharray: 4 2.5; stroke-width: 1.2; }
+.median { fill: color-mix(in srgb, var(--bin) 30%, transparent); }
 .whisker { stroke: var(--bin); stroke-width: 1.2; }
+.on-path { fill: var(--critical); }
 .ran { fill: var(--state); }
 .ran.earlier { opacity: .55; }
 .waited { stroke: var(--idle); stroke-width: 1; stroke-opacity: .55; }
 .now { stroke: var(--accent); stroke-width: 1.3; }
 .released { stroke: var(--muted); stroke-width: 1; stroke-dasharray: 1.5 3; }
-.free { fill: color-mix(in srgb, var(--muted) 9%, transparent); stroke: var(--muted); stroke-width: 1.3; }
-.load { fill: color-mix(in srgb, var(--bin) 38%, transparent); stroke: var(--bin); stroke-width: 1.3; }
+.free { fill: color-mix(in srgb, var(--muted) 10%, transparent); }
+.free-line { fill: none; stroke: var(--muted); stroke-width: 1.3; }
+.load { fill: color-mix(in srgb, var(--bin) 36%, transparent); }
+.load-line { fill: none; stroke: var(--bin); stroke-width: 1.3; }
+.floor { stroke: var(--line); shape-rendering: crispEdges; }
 .capacity { stroke: var(--fg); stroke-opacity: .5; stroke-dasharray: 5 3; stroke-width: 1; }
 
 table { border-collapse: separate; border-spacing: 0; width: 100%; }
-th { text-align: left; font-weight: 500; color: var(--muted); font-size: 12px; padding: 7px 12px; white-space: nowrap; border-bottom: 1px solid var(--line); background: var(--panel); position: sticky; top: 0; z-index: 1; }
+th { text-align: left; font-weight: 500; color: var(--muted); font-size: 12px; padding: 7px 9px; white-space: nowrap; border-bottom: 1px solid var(--line); background: var(--panel); position: sticky; top: 0; z-index: 1; }
 th button { border: 0; padding: 0; background: none; color: inherit; font-weight: 500; }
 th button:hover { color: var(--fg); }
-td { padding: 7px 12px; border-bottom: 1px solid var(--line); vertical-align: top; white-space: nowrap; }
+th:first-child, td:first-child { padding-left: 14px; } th:last-child, td:last-child { padding-right: 14px; }
+td { padding: 7px 9px; font-size: 12.5px; border-bottom: 1px solid var(--line); vertical-align: top; white-space: nowrap; }
 tbody tr:last-child > td { border-bottom: 0; }
 td.number, th.number { text-align: right; }
 td .sub { color: var(--muted); font-size: 12px; display: block; }
@@ -122,18 +128,20 @@ tr.step { cursor: pointer; }
 tr.step:hover > td { background: color-mix(in srgb, var(--accent) 6%, transparent); }
 tr.step.selected > td { background: color-mix(in srgb, var(--accent) 11%, transparent); }
 td.name button { border: 0; background: none; padding: 0; font-weight: 600; text-align: left; border-radius: 3px; }
-.crit-mark { color: var(--critical); font-size: 11px; font-weight: 500; margin-left: 6px; }
-.table { max-height: 640px; }
-.meter { width: 92px; height: 5px; border-radius: 3px; background: var(--line); overflow: hidden; margin-top: 4px; position: relative; }
+.crit-mark { color: var(--critical); font-size: 12px; font-weight: 500; }
+h2 .crit-mark { margin-left: 9px; }
+.table.long { max-height: 640px; }
+.meter { width: 76px; height: 5px; border-radius: 3px; background: var(--line); overflow: hidden; margin-top: 4px; position: relative; }
 .meter > span { display: block; height: 100%; border-radius: 3px; background: var(--fill, var(--accent)); }
 td.number .meter { margin-left: auto; }
 tr.detail > td { background: var(--inset); white-space: normal; padding: 12px 14px 14px; }
+tr.detail .columns { position: sticky; left: 14px; width: calc(100cqw - 46px); }
 .columns { display: grid; gap: 14px 28px; grid-template-columns: repeat(auto-fit, minmax(250px, 1fr)); }
 .facts-list { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: 3px 14px; margin: 4px 0 0; }
 .facts-list dt { color: var(--muted); } .facts-list dd { margin: 0; overflow-wrap: anywhere; }
 input[type="search"] { font: inherit; color: var(--fg); background: var(--panel); border: 1px solid var(--strong-line); border-radius: 6px; padding: 3px 10px; width: 190px; }
 .prose { white-space: pre-line; overflow-wrap: anywhere; max-width: 110ch; }
-.strips { display: grid; gap: 10px; }
+.strips { display: grid; gap: 6px; padding: 8px 0 12px; }
 .bars { display: grid; gap: 12px; }
 .bar-line { display: grid; grid-template-columns: 130px minmax(0, 1fr) 210px; gap: 4px 14px; align-items: center; }
 .bar-line .track { height: 14px; border-radius: 4px; background: var(--inset); border: 1px solid var(--line); position: relative; overflow: hidden; }

@@ -7,16 +7,19 @@ import { stateColour } from "./style.js";
 
 const COLUMNS = [
   { key: "step", title: "Step", of: (row) => row.index },
-  { key: "route", title: "Bin, queue, pool", of: (row) => `${row.step.bin} ${row.step.queue}` },
+  { key: "outcome", title: "Outcome", of: (row) => row.state },
+  { key: "route", title: "Bin, queue and pool", of: (row) => `${row.step.bin} ${row.step.queue}` },
   { key: "requested", title: "Requested", of: (row) => row.step.allocation.final.cpu_mem_gb },
-  { key: "predicted", title: "Predicted p50 / p90", number: true, of: (row) => row.step.latency_p50_ms },
+  { key: "predicted", title: "Predicted", number: true, of: (row) => row.step.latency_p50_ms },
   { key: "ran", title: "Ran", number: true, of: (row) => (row.last ? row.last.endMs - row.last.startMs : -1) },
   { key: "memory", title: "Peak memory", number: true, of: (row) => row.last?.usage.peak_mem_gb ?? -1 },
   { key: "cpu", title: "CPU used", number: true, of: (row) => row.last?.usage.cpu_seconds ?? -1 },
   { key: "suggested", title: "Suggested", of: (row) => row.suggestion?.cpu_mem_gb ?? -1 },
-  { key: "outcome", title: "Outcome", of: (row) => row.state },
   { key: "log", title: "Log", of: null },
 ];
+
+/** Longer tables scroll in a box of their own. */
+const LONG_FROM = 20;
 
 /** A coloured label of a state or outcome. */
 export function statePill(state, running = false) {
@@ -44,7 +47,7 @@ export function drawTable(view, binIndex, options) {
   if (!body.length) body.push(h("tr", null, h("td", { colspan: COLUMNS.length, class: "muted" }, "No step matches the filter.")));
   return h(
     "div",
-    { class: "scroll table", tabindex: 0, role: "region", "aria-label": "Allocations of the steps" },
+    { class: `scroll table${rows.length > LONG_FROM ? " long" : ""}`, tabindex: 0, role: "region", "aria-label": "Allocations of the steps" },
     h("table", null, h("thead", null, h("tr", null, COLUMNS.map((c) => heading(c, options)))), h("tbody", null, body)),
   );
 }
@@ -77,18 +80,27 @@ function stepRow(row, binIndex, chosen, options) {
     step.tool,
   );
   const cells = [
-    h("td", { class: "name" }, name, row.critical ? h("span", { class: "crit-mark" }, "critical") : null, h("span", { class: "sub" }, step.id)),
-    h("td", null, binChip(step.bin, binIndex), h("span", { class: "sub" }, `${step.queue === step.pool ? `queue and pool ${step.pool}` : `${step.queue} \u00b7 ${step.pool}`} \u00b7 ${format.count(step.pool_slots, "slot")}`)),
+    h("td", { class: "name" }, name, h("span", { class: "sub" }, step.id, row.critical ? [" \u00b7 ", h("span", { class: "crit-mark" }, "critical")] : null)),
+    h("td", null, statePill(row.state, row.state === "running"), row.tries.length > 1 ? h("span", { class: "sub" }, `try ${last.number}`) : null),
+    h("td", { title: routeWords(step) }, binChip(step.bin, binIndex), h("span", { class: "sub" }, shortRoute(step))),
     h("td", null, format.cores(step.allocation.final.cpu_cores), h("span", { class: "sub" }, memoryWords(step.allocation.final))),
-    h("td", { class: "number" }, format.duration(step.latency_p50_ms), h("span", { class: "sub" }, format.duration(step.latency_p90_ms))),
+    h("td", { class: "number" }, format.duration(step.latency_p50_ms), h("span", { class: "sub" }, `p90 ${format.duration(step.latency_p90_ms)}`)),
     h("td", { class: "number" }, last ? format.duration(last.endMs - last.startMs) : "\u2013", ranSub(row)),
     h("td", { class: "number" }, memoryCell(last)),
     h("td", { class: "number" }, cpuCell(last)),
     h("td", null, suggestionCell(suggestion, last)),
-    h("td", null, statePill(row.state, row.state === "running"), row.tries.length > 1 ? h("span", { class: "sub" }, `try ${last.number}`) : null),
     h("td", null, logLink(row, options)),
   ];
   return h("tr", { class: `step${chosen ? " selected" : ""}`, "data-step": step.id, on: { click: () => options.select(step.id) } }, cells);
+}
+
+function routeWords(step) {
+  return `bin ${step.bin}, queue ${step.queue}, pool ${step.pool}, ${format.count(step.pool_slots, "slot")}`;
+}
+
+function shortRoute(step) {
+  const names = step.queue === step.pool ? step.pool : `${step.queue}, ${step.pool}`;
+  return `${names} \u00b7 ${format.count(step.pool_slots, "slot")}`;
 }
 
 function memoryWords(amount) {
@@ -136,10 +148,10 @@ function cpuCell(last) {
 function suggestionCell(suggestion, last) {
   if (!suggestion) return "\u2013";
   const words = `${suggestion.atLeast ? "at least " : ""}${format.gigabytes(suggestion.cpu_mem_gb)}`;
-  const verdict = { fits: "fits", smaller: "could be smaller", larger: "needs more" }[suggestion.verdict];
-  const tone = { fits: "", smaller: "", larger: " over" }[suggestion.verdict];
+  const verdict = { fits: "fits", smaller: "spare", tight: "tight", larger: "needs more" }[suggestion.verdict];
+  const tone = suggestion.verdict === "larger" ? " over" : "";
   const why = last ? `from this run's peak of ${format.gigabytes(last.usage.peak_mem_gb)}` : "";
-  return [h("span", { title: why }, `${format.cores(suggestion.cpu_cores)} \u00b7 ${words}`), h("span", { class: `sub${tone}` }, verdict)];
+  return [h("span", { title: why }, words), h("span", { class: `sub${tone}` }, `${format.cores(suggestion.cpu_cores)} \u00b7 ${verdict}`)];
 }
 
 /** Link to the log of the task instance that ran a row's step. */
