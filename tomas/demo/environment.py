@@ -13,10 +13,21 @@ from urllib.parse import quote
 from tomas.config import shared_file
 from tomas.demo.home import HOST, Home, Secrets
 
-__all__ = ["ADMIN", "AIRFLOW_DB", "BROKER_DB", "TOMAS_DB", "VIEWER", "Database", "build_environment"]
+__all__ = [
+    "ADMIN",
+    "AIRFLOW_DB",
+    "BROKER_DB",
+    "PLANNER_QUEUE",
+    "TOMAS_DB",
+    "VIEWER",
+    "Database",
+    "build_environment",
+]
 
 ADMIN = "admin"
 VIEWER = "viewer"
+PLANNER_QUEUE = "tomas_planner"
+"""Queue of plan tasks and of all ordinary tasks: Airflow's default queue in a stack."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +86,7 @@ def build_environment(
             "secret_key": secrets.api_secret,
             "workers": "1",
         },
+        "operators": {"default_queue": PLANNER_QUEUE},
         "api_auth": {"jwt_secret": secrets.jwt_secret},
         "celery": {
             "broker_url": "sqla+" + BROKER_DB.url(postgres_port, secrets.broker_db, "psycopg2"),

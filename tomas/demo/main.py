@@ -132,7 +132,7 @@ def _name(row: TaskInstanceRow, plan: Plan | None) -> str:
 
 def _describe(row: TaskInstanceRow, plan: Plan | None) -> str:
     slots = f"{row.pool_slots} slot{'s' if row.pool_slots != 1 else ''}"
-    return f"{row.state or 'waiting':<8} {_name(row, plan):<36} queue {row.queue}, pool {row.pool} ({slots})"
+    return f"{row.state or 'waiting':<15} {_name(row, plan):<34} queue {row.queue}, pool {row.pool} ({slots})"
 
 
 def _show_plan(stack: Stack, progress: Progress, plan: Plan, instances: Sequence[TaskInstanceRow]) -> bool:

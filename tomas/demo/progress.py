@@ -39,10 +39,12 @@ class Progress:
 
     def line(self, text: str | Text = "", style: str = "") -> None:
         """One line; ``text`` is never read as markup. A closed terminal is no error."""
-        self.show(text if isinstance(text, Text) else Text(text, style=style))
+        item = text if isinstance(text, Text) else Text(text, style=style)
+        with contextlib.suppress(OSError):
+            self.console.print(item, soft_wrap=True)
 
     def show(self, item: RenderableType) -> None:
-        """Anything Rich can draw."""
+        """Anything Rich can draw, fitted to the width."""
         with contextlib.suppress(OSError):
             self.console.print(item)
 

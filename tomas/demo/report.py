@@ -116,7 +116,12 @@ def failure_text(log: Sequence[Any], limit: int = 12) -> str:
             errors.append(event)
             details = entry.get("error_detail") or []
             raised.extend(f"{detail.get('exc_type')}: {detail.get('exc_value')}" for detail in details)
-    return "\n".join((raised or errors or plain)[-limit:]) or "Its log is empty."
+    told: list[str] = []
+    for line in raised or errors or plain:
+        # An error that was wrapped in another appears in both messages.
+        if not any(line in earlier for earlier in told):
+            told.append(line)
+    return "\n".join(told[-limit:]) or "Its log is empty."
 
 
 def _last_tries(records: Sequence[ExecutionRecord]) -> dict[str, ExecutionRecord]:

@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
 __all__ = ["PLANNER_QUEUE", "Stack", "StackError"]
 
-PLANNER_QUEUE = "tomas_planner"
-DEFAULT_QUEUE = "default"
-"""Airflow's own default queue; the planner's worker serves it, so that a step nobody routed fails loudly."""
+PLANNER_QUEUE = env.PLANNER_QUEUE
+_FALLBACK_QUEUE = "default"
+"""What DAGs written for Airflow's usual default queue name; the planner's worker serves it too."""
 
 _AIRFLOW = [sys.executable, "-m", "airflow"]
 _CONCURRENCY = 4
@@ -341,7 +341,7 @@ class Stack:
         self.bins = seed_store(self.store)
         declare_queues(
             self.environment()["AIRFLOW__CELERY__BROKER_URL"],
-            [PLANNER_QUEUE, DEFAULT_QUEUE, *(item.queue for item in self.bins)],
+            [PLANNER_QUEUE, _FALLBACK_QUEUE, *(item.queue for item in self.bins)],
         )
         if migrating:
             self._finish_migration()
@@ -369,7 +369,7 @@ class Stack:
             "api-server": [*_AIRFLOW, "api-server"],
             "scheduler": [*_AIRFLOW, "scheduler", "--skip-serve-logs"],
             "dag-processor": [*_AIRFLOW, "dag-processor"],
-            "worker-planner": [*worker, "-c", "2", "-q", f"{PLANNER_QUEUE},{DEFAULT_QUEUE}"],
+            "worker-planner": [*worker, "-c", "2", "-q", f"{PLANNER_QUEUE},{_FALLBACK_QUEUE}"],
         }
         for item in self.bins:
             commands[f"worker-{item.name}"] = [*worker, "-c", str(_CONCURRENCY), "-q", item.queue]
