@@ -26,6 +26,8 @@ Every error that a user can cause says what was wrong, where, and what to do::
 
 from __future__ import annotations
 
+from typing import Any
+
 __all__ = [
     "ConfigError",
     "DataError",
@@ -131,6 +133,11 @@ class PlanRejected(PlanError):
 
 class ToolError(TomasError):
     """A tool run failed."""
+
+    usage: Any = None
+    """The :class:`~tomas.schema.record.StepUsage` of the failed run, where it started."""
+    log: str = ""
+    """The end of what the tool printed."""
 
 
 class ToolOutOfMemory(ToolError):
