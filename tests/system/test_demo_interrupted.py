@@ -77,7 +77,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 MOMENTS: dict[str, Callable[[Path], bool]] = {
     "first": lambda home: (home / "lock").exists(),
-    "postgres": lambda home: (home / "postgres").exists(),
+    "postgres": lambda home: any(one.name().startswith("postgres") for one in of_home(home, 0)),
     "migration": lambda home: (home / "run" / "airflow-db-migrate.json").exists(),
     "services": lambda home: (home / "run" / "triggerer.json").exists(),
     "workers": lambda home: " ready." in _text(home / "logs" / "worker-small_1.log"),

@@ -102,6 +102,8 @@ def build_environment(
             "task_instance_heartbeat_timeout": "120",
             "parsing_cleanup_interval": "60",
         },
+        # A worker that misses the moment its task's process ends looks again at the next heartbeat.
+        "workers": {"min_heartbeat_interval": "2"},
         "dag_processor": {
             "dag_bundle_config_list": json.dumps(
                 [

@@ -38,7 +38,7 @@ _FALLBACK_QUEUE = "default"
 """What DAGs written for Airflow's usual default queue name; the planner's worker serves it too."""
 
 _AIRFLOW = [sys.executable, "-m", "airflow"]
-_CONCURRENCY = 4
+_CONCURRENCY = 6
 _START_TIMEOUT_S = 300.0
 
 
