@@ -19,6 +19,7 @@ __all__ = ["local_files", "media_type_of", "request_input"]
 
 _OWN_TYPES = {
     ".jsonl": "application/jsonl",
+    ".wav": "audio/wav",  # the mimetypes module of some Pythons says audio/x-wav
     ".ndjson": "application/jsonl",
     ".md": "text/markdown",
     ".webp": "image/webp",

@@ -231,7 +231,7 @@ class _Wirer:
                     return None
                 names = ", ".join(sorted(" → ".join(tool.name for tool in chain) for chain in chains)[:4])
                 raise UnboundInput(
-                    f"{node.tool.name} needs {port.type} for its input {port.name}; several tools make that: {names}.",
+                    f"{node.tool.name} needs {port.type} for its input {port.name}; several make that: {names}.",
                     remedy="Name in the task the one to use, or give that input.",
                 )
         return None
