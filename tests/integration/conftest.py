@@ -22,11 +22,13 @@ def postgres() -> Iterator[EmbeddedPostgres]:
     """A running server with a migrated database ``template_tomas`` to copy from."""
     # Not pytest's own temporary folder: only its owner may pass through it, and the server is another user
     # when the tests run as root.
-    with tempfile.TemporaryDirectory(prefix="tomas-pg-") as folder:
-        with EmbeddedPostgres(Path(folder) / "data", durable=False) as server:
-            with Store(server.create_database("template_tomas", "tomas", PASSWORD)) as store:
-                store.migrate()
-            yield server
+    with (
+        tempfile.TemporaryDirectory(prefix="tomas-pg-") as folder,
+        EmbeddedPostgres(Path(folder) / "data", durable=False) as server,
+    ):
+        with Store(server.create_database("template_tomas", "tomas", PASSWORD)) as store:
+            store.migrate()
+        yield server
 
 
 @pytest.fixture

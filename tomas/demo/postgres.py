@@ -203,7 +203,7 @@ class EmbeddedPostgres:
                     sql.Identifier(name), sql.Identifier(owner)
                 )
                 if template is not None:
-                    statement += sql.SQL(" TEMPLATE {} STRATEGY FILE_COPY").format(sql.Identifier(template))
+                    statement += sql.SQL(" TEMPLATE {}").format(sql.Identifier(template))
                 cursor.execute(statement)
             cursor.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(name)))
         return self.dsn(name, owner, password)

@@ -25,6 +25,7 @@ SCHEMA = "tomas"
 T = TypeVar("T")
 
 _PLAIN_HOST = re.compile(r"^[A-Za-z0-9_.,:/\-]*$")
+_PLAIN_PORT = re.compile(r"^[0-9,]*$")
 _abandoned: list[connection] = []
 """Connections inherited through fork: never closed here, that would end the parent's sessions."""
 
@@ -41,15 +42,16 @@ class Database:
         self.settings = settings or StoreSettings()
         try:
             parts = parse_dsn(dsn)
-        except psycopg2.Error:
+            _refuse_split_password(parts)
+        except (psycopg2.Error, ValueError):
             # libpq quotes the text, password included, so its message is not passed on.
             raise ConfigError(
                 "The store's DSN is not a libpq connection string or postgresql:// URL.",
                 remedy="Write postgresql://user:password@host:port/database, special characters percent-encoded.",
             ) from None
         self._password = parts.get("password")
-        self._host_is_plain = bool(_PLAIN_HOST.match(str(parts.get("host", ""))))
-        self._where = _describe(parts)
+        host = parts.get("host") or parts.get("hostaddr") or "localhost"
+        self._where = f"{host}:{parts.get('port') or '5432'}/{parts.get('dbname') or ''}"
         self._dsn = make_dsn(
             dsn,
             connect_timeout=self.settings.connect_timeout_s,
@@ -232,8 +234,6 @@ class Database:
         """The first line of the server's or libpq's message, without the password."""
         if isinstance(error, UnicodeEncodeError):
             return f"text that is not valid Unicode ({error.reason})"
-        if not self._host_is_plain:
-            return "its host name cannot be read"
         text = error.diag.message_primary or str(error)
         first = text.strip().splitlines()[0] if text.strip() else type(error).__name__
         if self._password:
@@ -241,12 +241,11 @@ class Database:
         return first.rstrip(".")
 
 
-def _describe(parts: dict[str, Any]) -> str:
-    """host:port/database, or a hint where the host holds what may be a piece of a password."""
-    host = str(parts.get("host") or parts.get("hostaddr") or "localhost")
-    if not _PLAIN_HOST.match(host):
-        return "a host name with strange characters (percent-encode the password)"
-    return f"{host}:{parts.get('port', '5432')}/{parts.get('dbname', '')}"
+def _refuse_split_password(parts: dict[str, Any]) -> None:
+    """ValueError where an unescaped ``@`` or ``/`` has put a piece of the password into host, port or database."""
+    host, port, database = (str(parts.get(name) or "") for name in ("host", "port", "dbname"))
+    if not _PLAIN_HOST.match(host) or not _PLAIN_PORT.match(port) or "@" in database:
+        raise ValueError("not an address")
 
 
 def _is_broken(link: connection, error: BaseException) -> bool:

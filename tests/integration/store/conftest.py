@@ -51,7 +51,9 @@ def make_plan() -> Callable[..., Plan]:
                 id=f"s{i}",
                 tool="thumbnail",
                 inputs={
-                    "images": [StepBinding(step=f"s{i - 1}", output="images") if i else RequestBinding(name="images")]
+                    "images": [
+                        StepBinding(step=f"s{i - 1}", output="images") if i else RequestBinding(name="images")
+                    ]
                 },
                 depends_on=[f"s{i - 1}"] if i else [],
                 predicted_input_bytes=1e6,

@@ -1,0 +1,139 @@
+"""Execution records, planner calls and model versions: what the learning loop reads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+import psycopg2
+import pytest
+
+from tomas.errors import StoreError
+from tomas.schema import Artifact, ExecutionRecord, Outcome, PlannerCall, utc_now
+from tomas.store import Store
+
+NOW = datetime(2030, 1, 1, 12, 0, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+MakeRecord = Callable[..., ExecutionRecord]
+
+
+def test_heartbeats_become_the_final_record_and_never_overwrite_it(store: Store, make_record: MakeRecord) -> None:
+    beat = make_record("p", started_at=NOW, wall_ms=2000)
+    store.save_record(beat)
+    assert store.records("p") == store.running_records() == [beat]
+    end = make_record("p", started_at=NOW, ended_at=NOW + 3 * SECOND, output_bytes=5, error="说明 \" ' %s")
+    store.save_record(end)
+    store.save_record(beat)
+    assert store.records("p") == [end]
+    assert store.running_records() == []
+    again = make_record("p", started_at=NOW + 60 * SECOND)
+    store.save_record(again)
+    assert store.records("p") == [again], "the same step run anew from a plan file"
+
+
+def test_record_of_a_killed_worker_stops_counting_as_running(
+    store: Store, dsn: str, make_record: MakeRecord
+) -> None:
+    store.save_record(make_record("p", started_at=utc_now()))
+    link = psycopg2.connect(dsn)
+    with link, link.cursor() as cur:
+        cur.execute("UPDATE tomas.execution_record SET updated_at = now() - interval '10 minutes'")
+    link.close()
+    assert store.running_records() == []
+    assert len(store.records("p")) == 1
+
+
+def test_outputs_are_those_of_the_last_successful_try(store: Store, make_record: MakeRecord) -> None:
+    def end(try_number: int, outcome: Outcome) -> None:
+        store.save_record(
+            make_record(
+                "p",
+                started_at=NOW + try_number * SECOND,
+                ended_at=NOW + (try_number + 1) * SECOND,
+                try_number=try_number,
+                outcome=outcome,
+                outputs=[Artifact(name="out", type="text/plain", uri=f"try-{try_number}.txt")],
+            )
+        )
+
+    assert store.outputs("p", "s0") == []
+    end(1, Outcome.FAILED)
+    assert store.outputs("p", "s0") == []
+    end(2, Outcome.SUCCESS)
+    end(3, Outcome.SUCCESS)
+    end(4, Outcome.OUT_OF_MEMORY)
+    assert [item.uri for item in store.outputs("p", "s0")] == ["try-3.txt"]
+    assert [item.try_number for item in store.records("p")] == [1, 2, 3, 4]
+
+
+def test_records_of_an_interval_are_half_open_and_finished(store: Store, make_record: MakeRecord) -> None:
+    for number in range(4):
+        ended_at = NOW + number * SECOND
+        store.save_record(make_record(f"p{number}", started_at=NOW - SECOND, ended_at=ended_at))
+    store.save_record(make_record("running", started_at=NOW))
+    found = store.records_between(NOW + SECOND, NOW + 3 * SECOND)
+    assert [item.plan_id for item in found] == ["p1", "p2"]
+
+
+def test_calls_are_filtered_newest_first(store: Store) -> None:
+    def call(number: int, planner: str = "retrieval") -> PlannerCall:
+        return PlannerCall(
+            at=NOW + number * SECOND,
+            planner=planner,
+            task_chars=10,
+            tools=7,
+            steps=number,
+            t_inf_ms=100.5,
+            plan_id=f"p{number}",
+            error="no tool" if number == 2 else None,
+        )
+
+    calls = [call(i) for i in range(4)]
+    for item in calls:
+        store.log_call(item)
+    store.log_call(call(9, "neural"))
+    assert store.recent_calls("retrieval") == calls[::-1]
+    assert [item.steps for item in store.recent_calls(limit=2)] == [9, 3]
+    assert [item.steps for item in store.recent_calls(since=NOW + SECOND, until=NOW + 3 * SECOND)] == [2, 1]
+    store.set_call_dispatch_lag("p3", 2500)
+    assert store.recent_calls("retrieval", limit=1)[0].dispatch_lag_ms == 2500
+
+
+def test_models_are_registered_once_and_used_when_promoted(store: Store) -> None:
+    day = {"interval_start": NOW, "interval_end": NOW + timedelta(days=1)}
+    first = store.register_model("sizing", {"a": [1.5, None], "工具": "x"}, **day, metrics={"mape": 0.2})
+    assert store.register_model("sizing", {"工具": "x", "a": [1.5, None]}, **day, metrics={"mape": 0.9}) == first
+    second = store.register_model("sizing", {"a": [2.5]}, **day, metrics={}, parent=first)
+    other_day = {"interval_start": NOW - timedelta(days=1), "interval_end": NOW}
+    assert len({first, second, store.register_model("sizing", {"a": [2.5]}, **other_day, metrics={})}) == 3
+    assert store.current_model("sizing") is None
+    store.promote_model(first)
+    store.promote_model(second)
+    store.promote_model(second)
+    current = store.current_model("sizing")
+    assert current is not None
+    assert (current.version, current.payload, current.parent, current.promoted) == (
+        second,
+        {"a": [2.5]},
+        first,
+        True,
+    )
+    assert (current.interval_start, current.interval_end) == (day["interval_start"], day["interval_end"])
+    assert store.current_model("latency") is None
+    assert [item.metrics for item in store.models("sizing") if item.version == first] == [{"mape": 0.2}]
+    with pytest.raises(StoreError, match="no model version nothing"):
+        store.promote_model("nothing")
+    with pytest.raises(ValueError, match="JSON"):
+        store.register_model("sizing", {"a": math.nan}, **day, metrics={})
+
+
+def test_promotions_at_once_leave_one_current_model(store: Store) -> None:
+    versions = [
+        store.register_model("latency", {"n": i}, interval_start=NOW, interval_end=NOW, metrics={})
+        for i in range(8)
+    ]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(store.promote_model, versions))
+    assert sum(item.promoted for item in store.models("latency")) == 1
