@@ -28,8 +28,20 @@ from tomas.schema import (
 
 RELEASE = datetime(2026, 3, 2, 9, 30, 0, tzinfo=UTC)
 BINS = [
-    Bin(name="small_1", worker_class="cpu-small", queue="tomas_small_1", pool="tomas_small_1", capacity=Resources(cpu_cores=1, cpu_mem_gb=2)),
-    Bin(name="large_1", worker_class="cpu-large", queue="tomas_large_1", pool="tomas_large_1", capacity=Resources(cpu_cores=2, cpu_mem_gb=6)),
+    Bin(
+        name="small_1",
+        worker_class="cpu-small",
+        queue="tomas_small_1",
+        pool="tomas_small_1",
+        capacity=Resources(cpu_cores=1, cpu_mem_gb=2),
+    ),
+    Bin(
+        name="large_1",
+        worker_class="cpu-large",
+        queue="tomas_large_1",
+        pool="tomas_large_1",
+        capacity=Resources(cpu_cores=2, cpu_mem_gb=6),
+    ),
 ]
 _BY_NAME = {item.name: item for item in BINS}
 
@@ -46,12 +58,16 @@ _STEPS: list[tuple[str, str, list[str], str, float, float, int, int, int]] = [
 ]
 
 
-def step(id_: str, tool: str, after: list[str], bin_: str, cores: float, memory: float, start: int, p50: int, p90: int) -> PlanStep:
+def step(
+    id_: str, tool: str, after: list[str], bin_: str, cores: float, memory: float, start: int, p50: int, p90: int
+) -> PlanStep:
     """One step; its planned end is its p90."""
     place, need = _BY_NAME[bin_], Resources(cpu_cores=cores, cpu_mem_gb=memory)
-    inputs: dict[str, Any] = {"images": [RequestBinding(name="images")]} if not after else {
-        "items": [StepBinding(step=name, output="items") for name in after]
-    }
+    inputs: dict[str, Any] = (
+        {"images": [RequestBinding(name="images")]}
+        if not after
+        else {"items": [StepBinding(step=name, output="items") for name in after]}
+    )
     return PlanStep(
         id=id_,
         tool=tool,
@@ -77,7 +93,10 @@ def step(id_: str, tool: str, after: list[str], bin_: str, cores: float, memory:
     )
 
 
-def plan(task: str = "Clean the scanned pages, detect and caption their pictures, extract keywords, join a report", **changes: Any) -> Plan:
+def plan(
+    task: str = "Clean the scanned pages, detect and caption their pictures, extract keywords, join a report",
+    **changes: Any,
+) -> Plan:
     """The plan of the sample run."""
     steps = [step(*row) for row in _STEPS]
     curves = [
@@ -97,7 +116,11 @@ def plan(task: str = "Clean the scanned pages, detect and caption their pictures
         "id": "9f2c41d07be94a53a1d06c8e5b7f3a10",
         "request": PlanRequest(
             task=task,
-            inputs={"images": RequestInput(type="image/*", uris=["s3://key:hunter2@archive/scans/2026-03-02/"], bytes=4_812_331)},
+            inputs={
+                "images": RequestInput(
+                    type="image/*", uris=["s3://key:hunter2@archive/scans/2026-03-02/"], bytes=4_812_331
+                )
+            },
             outputs={"report": "application/json", "captions": "application/jsonl"},
             origin=PlanOrigin(dag_id="archive", run_id="manual__2026-03-02T09:29:50+00:00", task_id="plan"),
         ),
@@ -111,7 +134,10 @@ def plan(task: str = "Clean the scanned pages, detect and caption their pictures
         "dispatch_lag_actual_ms": 3410,
         "forecast": curves,
         "steps": steps,
-        "outputs": {"report": StepBinding(step="s8", output="report"), "captions": StepBinding(step="s7", output="captions")},
+        "outputs": {
+            "report": StepBinding(step="s8", output="report"),
+            "captions": StepBinding(step="s7", output="captions"),
+        },
         "makespan_ms": 15700,
         "explanation": "Scans are denoised first, since detection and classification both read the cleaned pages.\nText and pictures go separate ways and meet in the report.",
     }
@@ -158,15 +184,30 @@ def record(of: Plan, step_id: str, **changes: Any) -> ExecutionRecord:
         "ended_at": started + timedelta(milliseconds=ran),
         "waited_ms": waited,
         "usage": usage(ran, peak, cpu),
-        "outputs": [Artifact(name=_PORTS.get(step_id, "items"), type="application/json", uri=f"file:///data/artifacts/{step_id}/items.json")],
+        "outputs": [
+            Artifact(
+                name=_PORTS.get(step_id, "items"),
+                type="application/json",
+                uri=f"file:///data/artifacts/{step_id}/items.json",
+            )
+        ],
     }
     return ExecutionRecord(**{**values, **changes})
 
 
-def usage(ran_ms: float, peak_gb: float, cpu_s: float, outcome: Outcome = Outcome.SUCCESS, **more: Any) -> StepUsage:
+def usage(
+    ran_ms: float, peak_gb: float, cpu_s: float, outcome: Outcome = Outcome.SUCCESS, **more: Any
+) -> StepUsage:
     """Measured use of a try."""
     return StepUsage(
-        wall_ms=ran_ms, peak_mem_gb=peak_gb, cpu_seconds=cpu_s, peak_cpu_cores=1.2, exit_code=0, outcome=outcome, memory_limit="rlimit+watchdog", **more
+        wall_ms=ran_ms,
+        peak_mem_gb=peak_gb,
+        cpu_seconds=cpu_s,
+        peak_cpu_cores=1.2,
+        exit_code=0,
+        outcome=outcome,
+        memory_limit="rlimit+watchdog",
+        **more,
     )
 
 

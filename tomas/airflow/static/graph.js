@@ -58,7 +58,7 @@ function node(row, { x, y }, size, compact, binIndex, selected, select) {
   const colour = binIndex.colour(step.bin);
   const state = format.stateWords(row.state);
   const classes = ["node", row.critical && "critical", selected === step.id && "selected"].filter(Boolean).join(" ");
-  const name = format.truncate(step.tool, size.width - (compact ? 34 : 40), 12.5);
+  const name = format.truncate(step.tool, size.width - (compact ? 36 : 40), compact ? 14 : 13);
   const label =
     `${step.id}: ${step.tool} on ${step.bin}, ${state}, ${format.resources(step.allocation.final)}, ` +
     `predicted ${format.duration(step.latency_p50_ms)}${row.critical ? ", on the critical path" : ""}`;

@@ -21,6 +21,7 @@ class TomasPlan extends TomasElement {
   #problem = null;
   #answered = null;
   #plan = null;
+  #opened = false;
   #selected = null;
   #filter = "";
   #sort = { key: "step", down: false };
@@ -29,6 +30,7 @@ class TomasPlan extends TomasElement {
     this.#payload = this.#problem = null;
     this.#selected = this.getAttribute("step");
     this.#plan = this.getAttribute("task");
+    this.#opened = false;
     this.#poll = new Poll({
       url: () => apiUrl("plans", this.getAttribute("dag"), this.getAttribute("run")),
       onData: (payload) => {
@@ -67,6 +69,17 @@ class TomasPlan extends TomasElement {
     const [state, content] = this.#content();
     this.dataset.state = state;
     this.show(content);
+    if (state === "ready" && !this.#opened) this.#open();
+  }
+
+  /** At the first drawing: what was asked for, or the start of the critical path, is in view. */
+  #open() {
+    this.#opened = true;
+    const first = this.#selected ? `[data-step="${CSS.escape(this.#selected)}"]` : ".node.critical";
+    for (const mark of this.shadowRoot.querySelectorAll(first)) {
+      reveal(mark);
+      if (!this.#selected) break;
+    }
   }
 
   #content() {

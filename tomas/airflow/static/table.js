@@ -7,7 +7,7 @@ import { stateColour } from "./style.js";
 
 const COLUMNS = [
   { key: "step", title: "Step", of: (row) => row.index },
-  { key: "outcome", title: "Outcome", of: (row) => row.state },
+  { key: "outcome", title: "Outcome, log", of: (row) => row.state },
   { key: "route", title: "Bin, queue and pool", of: (row) => `${row.step.bin} ${row.step.queue}` },
   { key: "requested", title: "Requested", of: (row) => row.step.allocation.final.cpu_mem_gb },
   { key: "predicted", title: "Predicted", number: true, of: (row) => row.step.latency_p50_ms },
@@ -15,7 +15,6 @@ const COLUMNS = [
   { key: "memory", title: "Peak memory", number: true, of: (row) => row.last?.usage.peak_mem_gb ?? -1 },
   { key: "cpu", title: "CPU used", number: true, of: (row) => row.last?.usage.cpu_seconds ?? -1 },
   { key: "suggested", title: "Suggested", of: (row) => row.suggestion?.cpu_mem_gb ?? -1 },
-  { key: "log", title: "Log", of: null },
 ];
 
 /** Longer tables scroll in a box of their own. */
@@ -35,10 +34,8 @@ export function drawTable(view, binIndex, options) {
   const needle = options.filter.trim().toLowerCase();
   const rows = view.rows.filter((row) => !needle || searchText(row).includes(needle));
   const column = COLUMNS.find((candidate) => candidate.key === options.sort.key);
-  if (column?.of) {
-    const sign = options.sort.down ? -1 : 1;
-    rows.sort((a, b) => sign * compare(column.of(a), column.of(b)) || a.index - b.index);
-  }
+  const sign = options.sort.down ? -1 : 1;
+  rows.sort((a, b) => sign * compare(column.of(a), column.of(b)) || a.index - b.index);
   const body = rows.flatMap((row) => {
     const chosen = options.selected === row.step.id;
     const line = stepRow(row, binIndex, chosen, options);
@@ -61,7 +58,6 @@ function searchText(row) {
 
 function heading(column, { sort, setSort }) {
   const attributes = { scope: "col", class: column.number ? "number" : null };
-  if (!column.of) return h("th", attributes, column.title);
   const active = sort.key === column.key;
   attributes["aria-sort"] = active ? (sort.down ? "descending" : "ascending") : null;
   const arrow = active ? (sort.down ? " \u2193" : " \u2191") : "";
@@ -81,7 +77,7 @@ function stepRow(row, binIndex, chosen, options) {
   );
   const cells = [
     h("td", { class: "name" }, name, h("span", { class: "sub" }, step.id, row.critical ? [" \u00b7 ", h("span", { class: "crit-mark" }, "critical")] : null)),
-    h("td", null, statePill(row.state, row.state === "running"), row.tries.length > 1 ? h("span", { class: "sub" }, `try ${last.number}`) : null),
+    h("td", null, statePill(row.state, row.state === "running"), h("span", { class: "sub" }, logLink(row, options), row.tries.length > 1 ? ` \u00b7 try ${last.number}` : null)),
     h("td", { title: routeWords(step) }, binChip(step.bin, binIndex), h("span", { class: "sub" }, shortRoute(step))),
     h("td", null, format.cores(step.allocation.final.cpu_cores), h("span", { class: "sub" }, memoryWords(step.allocation.final))),
     h("td", { class: "number" }, format.duration(step.latency_p50_ms), h("span", { class: "sub" }, `p90 ${format.duration(step.latency_p90_ms)}`)),
@@ -89,7 +85,6 @@ function stepRow(row, binIndex, chosen, options) {
     h("td", { class: "number" }, memoryCell(last)),
     h("td", { class: "number" }, cpuCell(last)),
     h("td", null, suggestionCell(suggestion, last)),
-    h("td", null, logLink(row, options)),
   ];
   return h("tr", { class: `step${chosen ? " selected" : ""}`, "data-step": step.id, on: { click: () => options.select(step.id) } }, cells);
 }
@@ -156,7 +151,7 @@ function suggestionCell(suggestion, last) {
 
 /** Link to the log of the task instance that ran a row's step. */
 export function logLink(row, { dagId, runId }, text = "Log") {
-  if (!row.task) return h("span", { class: "muted" }, "\u2013");
+  if (!row.task) return null;
   return h(
     "a",
     { href: taskPath(dagId, runId, row.task), "data-route": true, "aria-label": `Log of ${row.step.id}`, on: { click: (event) => event.stopPropagation() } },
