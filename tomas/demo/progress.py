@@ -12,6 +12,9 @@ from rich.text import Text
 
 __all__ = ["Progress"]
 
+_CLOSED = (OSError, SystemExit)
+"""What writing raises once nobody reads: Rich turns a broken pipe into SystemExit. Cleaning up goes on."""
+
 _REPEAT_S = 15.0
 """How often a plain log repeats what is still being waited for."""
 
@@ -40,12 +43,12 @@ class Progress:
     def line(self, text: str | Text = "", style: str = "") -> None:
         """One line; ``text`` is never read as markup. A closed terminal is no error."""
         item = text if isinstance(text, Text) else Text(text, style=style)
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(*_CLOSED):
             self.console.print(item, soft_wrap=True)
 
     def show(self, item: RenderableType) -> None:
         """Anything Rich can draw, fitted to the width."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(*_CLOSED):
             self.console.print(item)
 
     @contextlib.contextmanager
@@ -54,7 +57,7 @@ class Progress:
         self._title, self._said, self._since = title, "", time.monotonic()
         self._said_at = self._since
         if self.console.is_terminal:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(*_CLOSED):
                 self._status = self.console.status(Text(title))
                 self._status.start()
         try:
@@ -71,7 +74,7 @@ class Progress:
         """Say what the present phase waits for; call it as often as you poll."""
         now = time.monotonic()
         if self._status is not None:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(*_CLOSED):
                 self._status.update(Text(f"{self._title} ({now - self._since:.0f} s): waiting for {what}"))
         elif (what != self._said and now - self._said_at > 3.0) or now - self._said_at > _REPEAT_S:
             self._said, self._said_at = what, now
@@ -79,6 +82,6 @@ class Progress:
 
     def _end_status(self) -> None:
         if self._status is not None:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(*_CLOSED):
                 self._status.stop()
             self._status = None

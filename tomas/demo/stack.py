@@ -40,6 +40,7 @@ _FALLBACK_QUEUE = "default"
 _AIRFLOW = [sys.executable, "-m", "airflow"]
 _CONCURRENCY = 6
 _START_TIMEOUT_S = 300.0
+_IMPORT_ERROR_S = 30.0
 
 
 class StackError(TomasError):
@@ -78,7 +79,7 @@ class Stack:
         self._supervisor: Supervisor | None = None
         self._clients: dict[str, AirflowApi] = {}
         self._store: Store | None = None
-        self._attached = False
+        self._health: dict[str, Any] = {}
         self.bins: list[Bin] = []
         self.started_at = datetime.now(UTC)
 
@@ -135,7 +136,6 @@ class Stack:
         state = stack.home.read_state()
         if "api_port" not in state:
             raise StackError(f"No stack has run in {stack.home.root}.", remedy="Start one with `tomas demo`.")
-        stack._attached = True
         stack._secrets = Secrets.load(stack.home.secrets_file)
         stack._api_port = int(state["api_port"])
         stack._postgres.start()  # takes over the server that runs there
@@ -144,15 +144,13 @@ class Stack:
 
     def stop(self) -> None:
         """End every process and free every port; safe to call twice. A second Ctrl-C ends it harder."""
-        for client in self._clients.values():
-            client.close()
-        self._clients.clear()
-        if self._store is not None:
-            self._store.close()
-            self._store = None
-        if self._attached:
-            return
         with self._interrupts.deferred(drop=True):
+            for client in self._clients.values():
+                client.close()
+            self._clients.clear()
+            if self._store is not None:
+                self._store.close()
+                self._store = None
             if self._supervisor is not None:
                 before = self._interrupts.count
                 with self.progress.phase("Everything stopped"):
@@ -283,20 +281,20 @@ class Stack:
 
         :raises StackError: its file cannot be imported (with the traceback), or it does not appear in time.
         """
-        deadline = time.monotonic() + timeout_s
+        began = time.monotonic()
         while True:
             row = self.airflow_api.dag(dag_id)
-            if row is not None and _instant(row["last_parsed_time"]) >= self.started_at and not row["is_stale"]:
+            if row is not None and not row["is_stale"] and _instant(row["last_parsed_time"]) >= self.started_at:
                 return
+            waited_s = time.monotonic() - began
             errors = [
-                item for item in self.airflow_api.import_errors() if _instant(item["timestamp"]) > self.started_at
+                one for one in self.airflow_api.import_errors() if _instant(one["timestamp"]) >= self.started_at
             ]
-            if time.monotonic() > deadline or (
-                errors and row is None and time.monotonic() > deadline - timeout_s + 20
-            ):
-                causes = "\n".join(f"{item['filename']}:\n{item['stack_trace']}" for item in errors)
+            # Another file's error says nothing about this DAG, so it gets a while to appear all the same.
+            if waited_s > timeout_s or (errors and waited_s > min(_IMPORT_ERROR_S, timeout_s)):
+                causes = "\n".join(f"{one['filename']}:\n{one['stack_trace']}" for one in errors)
                 raise StackError(
-                    f"Airflow has no DAG {dag_id} after {timeout_s:g} s. {causes}".rstrip(),
+                    f"Airflow has not parsed a DAG {dag_id} within {waited_s:.0f} s. {causes}".rstrip(),
                     remedy=f"Correct the DAG file, or read {self.home.logs / 'dag-processor.log'}.",
                 )
             self.progress.waiting(f"the DAG processor to parse {dag_id}")
@@ -421,8 +419,6 @@ class Stack:
             return False
         beat = state.get(f"latest_{part}_heartbeat")
         return part == "metadatabase" or (beat is not None and _instant(beat) > self.started_at)
-
-    _health: dict[str, Any] = {}
 
     def _create_pools(self) -> None:
         from tomas.airflow.sync import wanted_pools
