@@ -17,6 +17,7 @@ _NEUTRAL = 0.05
 _CHINESE_STOPS = (
     "的了是在和与及等也就都而又或被把从对为以其之此该这那有个们我你他她它不到上下中要会可能将更很最后前时里"
 )
+_ENDS = tuple(".!?。！？…")
 _MAX_TERMS = 20_000
 
 
@@ -55,6 +56,9 @@ def _central(found: list[str], count: int) -> list[int]:
     from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS, TfidfVectorizer
 
     usable = [index for index, sentence in enumerate(found) if len(tokens(sentence)) >= 4]
+    closed = [index for index in usable if found[index].rstrip("\"'”’）)]").endswith(_ENDS)]
+    if len(closed) > count:  # headings say what a text is about, and summarise nothing
+        usable = closed
     if len(usable) <= count:
         return usable or list(range(min(count, len(found))))
     vectorizer = TfidfVectorizer(
