@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
+from tomas.airflow.plan_error import ERROR_KEY
 from tomas.airflow.redact import public
 from tomas.airflow.routing import ROUTING_KEY, Route, decode_routing
 from tomas.schema import Bin, CapacityCurve, ExecutionRecord, Plan
@@ -18,7 +19,6 @@ __all__ = ["PlanSource", "RunFacts", "TaskFacts", "compress_curve", "plan_entry"
 
 PLAN_OPERATOR_NAME = "TOMAS plan"
 """What the plan operator calls itself in the UI, subclasses included."""
-ERROR_KEY = "tomas_error"
 
 MAX_CURVE_POINTS = 400
 

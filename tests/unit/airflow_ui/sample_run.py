@@ -45,8 +45,8 @@ BINS = [
 ]
 _BY_NAME = {item.name: item for item in BINS}
 
-# id, tool, depends_on, bin, cores, GB, start, p50, p90 (ms)
 _STEPS: list[tuple[str, str, list[str], str, float, float, int, int, int]] = [
+    # Step and tool, what it follows, bin with cores and GB, then start, p50 and p90 in ms.
     ("s1", "image_denoising", [], "large_1", 1, 1.0, 0, 2400, 3100),
     ("s2", "ocr_layout", [], "small_1", 0.5, 0.5, 0, 1500, 2100),
     ("s3", "language_detection", ["s2"], "small_1", 0.25, 0.25, 2100, 420, 600),
@@ -78,7 +78,7 @@ def step(
         allocation=AllocationDecision(
             floor=Resources(cpu_cores=cores, cpu_mem_gb=memory * 0.8),
             final=need,
-            why=f"p90 of peak memory over 24 runs of this size class is {memory * 0.8:.2f} GB; {memory:g} GB with margin.",
+            why=f"p90 of peak memory over 24 runs is {memory * 0.8:.2f} GB; {memory:g} GB with margin.",
         ),
         latency_p50_ms=p50,
         latency_p90_ms=p90,
@@ -139,12 +139,15 @@ def plan(
             "captions": StepBinding(step="s7", output="captions"),
         },
         "makespan_ms": 15700,
-        "explanation": "Scans are denoised first, since detection and classification both read the cleaned pages.\nText and pictures go separate ways and meet in the report.",
+        "explanation": (
+            "Scans are denoised first, since detection and classification both read the cleaned pages.\n"
+            "Text and pictures go separate ways and meet in the report."
+        ),
     }
     return Plan(**{**values, **changes})
 
 
-# id → waited, ran, peak GB, CPU seconds (ms, GB, s), start after release
+# Of each step: ms it waited and ran, peak GB, CPU seconds, and its start in ms after the release.
 _ACTUAL: dict[str, tuple[int, int, float, float, int]] = {
     "s1": (600, 2630, 0.71, 2.5, 930),
     "s2": (900, 1380, 0.22, 1.1, 1220),

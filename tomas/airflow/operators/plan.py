@@ -10,6 +10,7 @@ from airflow.sdk import BaseOperator
 
 from tomas.airflow.failures import airflow_failures
 from tomas.airflow.links import PLAN_LINK_KEY, PlanLink, plan_page
+from tomas.airflow.plan_error import shown_in_plan_tab
 from tomas.airflow.routing import ROUTING_KEY, StepArgument, routing_payload, step_arguments
 from tomas.errors import ConfigError, DataError, FitsNoBin, Infeasible, RoutingError, TaskError
 from tomas.schema import Plan, PlanOrigin, PlanRequest, Tool
@@ -104,7 +105,7 @@ class TomasPlanOperator(BaseOperator):
         """Make the plan, or find the one an earlier try released; push its routes, return its steps."""
         ti = context["ti"]
         ti.xcom_push(key=PLAN_LINK_KEY, value=plan_page(ti.dag_id, ti.run_id))
-        with airflow_failures():
+        with airflow_failures(), shown_in_plan_tab(ti):
             plan = self._plan(context)
             self._log_plan(plan)
             self._publish(plan, ti)

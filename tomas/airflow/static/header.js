@@ -21,11 +21,27 @@ export function drawHead(view, live) {
     h(
       "div",
       { class: "title" },
-      h("h2", { lang: plan.language, "data-part": "task" }, plan.request.task),
+      taskText(plan),
       h("div", { class: "facts" }, facts.filter(Boolean).map((fact) => h("span", null, fact))),
     ),
     h("div", { class: "live", "aria-live": "polite" }, live, statePill(view.status, view.status === "running")),
   );
+}
+
+const LONG_TASK = 320;
+
+/** The task as it was written; a long one is cut to three lines until it is asked for. */
+function taskText(plan) {
+  const { task } = plan.request;
+  const title = h("h2", { class: `task${task.length > LONG_TASK ? " clamped" : ""}`, lang: plan.language }, task);
+  if (task.length <= LONG_TASK) return title;
+  const more = () => {
+    const cut = title.classList.toggle("clamped");
+    button.textContent = cut ? "Show the whole task" : "Show less";
+    button.setAttribute("aria-expanded", String(!cut));
+  };
+  const button = h("button", { type: "button", "aria-expanded": "false", style: { "justify-self": "start" }, on: { click: more } }, "Show the whole task");
+  return [title, button];
 }
 
 function tile(name, value, ...sub) {
@@ -35,7 +51,7 @@ function tile(name, value, ...sub) {
 function against(actual, predicted) {
   if (actual === null || actual === undefined) return null;
   const off = actual - predicted;
-  return h("span", { class: off > predicted * 0.1 ? "over" : "" }, ` (${format.difference(off)})`);
+  return [" ", h("span", { class: `nowrap${off > predicted * 0.1 ? " over" : ""}` }, `(${format.difference(off)})`)];
 }
 
 /** The figures of the plan, planned against actual. */

@@ -123,7 +123,7 @@ function comparisons(row) {
   const lines = [
     bar("Run time", ran, step.latency_p50_ms, step.latency_p90_ms, format.duration, "p50", "p90", "var(--warn)"),
     bar("Peak memory", last?.usage.peak_mem_gb ?? null, null, requested.cpu_mem_gb, format.gigabytes, null, "limit"),
-    bar("Cores, average", last ? averageCores(last.usage) : null, null, requested.cpu_cores, format.trimmed, null, "requested"),
+    bar("Cores, average", last ? averageCores(last.usage) : null, null, requested.cpu_cores, format.trimmed, null, "requested", "var(--warn)"),
   ];
   if (requested.gpu_mem_gb > 0) lines.push(bar("GPU memory", last?.usage.gpu_peak_mem_gb ?? null, null, requested.gpu_mem_gb, format.gigabytes, null, "requested"));
   if (requested.gpu_sm > 0) lines.push(bar("GPU, average", last?.usage.gpu_sm_mean ?? null, null, requested.gpu_sm, (v) => `${format.trimmed(v)} %`, null, "requested"));

@@ -10,16 +10,22 @@ const CSS = `
   --strong-line: var(--chakra-colors-border-emphasized, #c3cbd5);
   --accent: #0e7fc1;
   --critical: #ea580c;
-  --ok: #16a34a; --bad: #dc2626; --busy: #65a30d; --warn: #d97706; --idle: #8a94a3; --defer: #8b5cf6;
+  --ok: var(--chakra-colors-success-solid, #16a34a);
+  --bad: var(--chakra-colors-failed-solid, #dc2626);
+  --busy: var(--chakra-colors-running-solid, #0891b2);
+  --retry: var(--chakra-colors-up_for_retry-solid, #d97706);
+  --blocked: var(--chakra-colors-upstream_failed-solid, #d97706);
+  --defer: var(--chakra-colors-deferred-solid, #8b5cf6);
+  --warn: #c2680a;
+  --idle: #8a94a3;
   --mono: ui-monospace, SFMono-Regular, Menlo, Consolas, "Liberation Mono", monospace;
   display: block;
   container-type: inline-size;
-  color: var(--fg);
-  font: 13px/1.45 var(--chakra-fonts-body, system-ui, -apple-system, "Segoe UI", "Noto Sans", "Noto Sans CJK SC", sans-serif);
-  font-variant-numeric: tabular-nums;
 }
-:host(.dark) { --accent: #4cb3f0; --critical: #fb923c; --ok: #22c55e; --bad: #f87171; --busy: #a3e635; --warn: #fbbf24; --defer: #a78bfa; }
+:host(.dark) { --accent: #4cb3f0; --critical: #fb923c; --warn: #fbbf24; }
 * { box-sizing: border-box; }
+/* Not on :host, whose font the page's own reset overrides. */
+.page { color: var(--fg); font: 13px/1.45 var(--chakra-fonts-body, system-ui, -apple-system, "Segoe UI", "Noto Sans", "Noto Sans CJK SC", sans-serif); font-variant-numeric: tabular-nums; text-align: start; }
 .page { display: grid; gap: 14px; padding: 4px 2px 24px; grid-template-columns: minmax(0, 1fr); }
 h2 { margin: 0; font-size: 18px; line-height: 1.35; font-weight: 600; overflow-wrap: anywhere; }
 h3 { margin: 0; font-size: 13px; font-weight: 600; }
@@ -35,6 +41,7 @@ code, .mono { font-family: var(--mono); font-size: 12px; }
 
 .head { display: flex; gap: 8px 12px; align-items: flex-start; justify-content: space-between; flex-wrap: wrap; }
 .head > .title { flex: 1 1 420px; min-width: 0; display: grid; gap: 5px; }
+.task.clamped { display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 3; overflow: hidden; }
 .head .facts { display: flex; flex-wrap: wrap; gap: 2px 14px; color: var(--muted); font-size: 12px; }
 .live { display: flex; align-items: center; gap: 10px; color: var(--muted); font-size: 12px; padding-top: 3px; }
 .pill { display: inline-flex; align-items: center; gap: 6px; padding: 1px 9px 1px 8px; border-radius: 999px; font-size: 12px; font-weight: 500; white-space: nowrap;
@@ -174,9 +181,9 @@ const STATE_COLOURS = {
   out_of_memory: "var(--bad)",
   timeout: "var(--bad)",
   killed: "var(--bad)",
-  upstream_failed: "var(--warn)",
-  up_for_retry: "var(--warn)",
-  up_for_reschedule: "var(--warn)",
+  upstream_failed: "var(--blocked)",
+  up_for_retry: "var(--retry)",
+  up_for_reschedule: "var(--retry)",
   deferred: "var(--defer)",
 };
 
