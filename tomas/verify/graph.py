@@ -91,8 +91,14 @@ def _times(plan: Plan) -> Iterator[str]:
     if abs(last - plan.makespan_ms) > max(_TOLERANCE_MS, 1e-9 * last):
         yield f"makespan_ms is {plan.makespan_ms:g}, but the last step ends at {last:g} ms"
     deadline_s = plan.request.deadline_s
-    if deadline_s is not None and last > deadline_s * 1000.0 + _TOLERANCE_MS:
-        yield f"the last step ends after {last / 1000.0:.1f} s, later than the deadline of {deadline_s:g} s"
+    wait_ms = (plan.release_at - plan.created_at).total_seconds() * 1000.0
+    if wait_ms < 0:
+        yield "it is released before it was created"
+    if deadline_s is not None and wait_ms + last > deadline_s * 1000.0 + 1.0:
+        yield (
+            f"the last step ends {(wait_ms + last) / 1000.0:.1f} s after the request, later than the deadline of "
+            f"{deadline_s:g} s"
+        )
 
 
 def _sound(value: float) -> bool:

@@ -1,0 +1,96 @@
+"""Which planner drafts: the configured one, or the retrieval planner where that is missing, failing or slow."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import threading
+import time
+from dataclasses import dataclass, field
+
+from tomas.errors import ConfigError, TaskError, UnknownToolError
+from tomas.planner.base import Draft, Planner
+from tomas.planner.retrieval import RetrievalPlanner
+from tomas.schema import PlannerInfo, PlanRequest
+from tomas.tools.registry import Registry
+
+__all__ = ["Breaker", "draft"]
+
+_log = logging.getLogger(__name__)
+
+GROUP = "tomas.planners"
+_FAILURES = 3
+_OPEN_S = 60.0
+_SLOW_S = 30.0
+
+
+@dataclass
+class Breaker:
+    """Stops asking a planner for a while after it failed (or was slow) several times in a row."""
+
+    failures_allowed: int = _FAILURES
+    open_s: float = _OPEN_S
+    _failures: int = 0
+    _opened_at: float | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def closed(self, now: float | None = None) -> bool:
+        """Whether the planner may be asked; after ``open_s`` one call tries again."""
+        now = time.monotonic() if now is None else now
+        with self._lock:
+            return self._opened_at is None or now - self._opened_at >= self.open_s
+
+    def record(self, *, ok: bool, now: float | None = None) -> None:
+        """Count a call."""
+        now = time.monotonic() if now is None else now
+        with self._lock:
+            self._failures = 0 if ok else self._failures + 1
+            self._opened_at = now if self._failures >= self.failures_allowed else None
+
+
+_breakers: dict[str, Breaker] = {}
+_planners: dict[str, Planner] = {}
+_retrieval: dict[float, RetrievalPlanner] = {}
+
+
+def draft(kind: str, request: PlanRequest, registry: Registry, *, threshold: float) -> tuple[Draft, PlannerInfo]:
+    """Draft with the planner called ``kind``, else with the retrieval planner.
+
+    :param threshold: least retrieval score of a match.
+    :raises ConfigError: no planner has that name.
+    :raises PlanError: the retrieval planner found no plan.
+    """
+    fallback = _retrieval.setdefault(threshold, RetrievalPlanner(threshold))
+    if kind == fallback.kind:
+        return fallback.draft(request, registry), PlannerInfo(kind=fallback.kind, version=fallback.version)
+    breaker = _breakers.setdefault(kind, Breaker())
+    reason = f"it failed {breaker.failures_allowed} times in a row"
+    if breaker.closed():
+        started = time.monotonic()
+        try:
+            planner = _load(kind)
+            result = planner.draft(request, registry)
+            breaker.record(ok=time.monotonic() - started < _SLOW_S)
+            return result, PlannerInfo(kind=planner.kind, version=planner.version)
+        except (ConfigError, TaskError, UnknownToolError):
+            raise
+        except Exception as error:  # noqa: BLE001  (whatever a model side raises, the fallback must plan)
+            breaker.record(ok=False)
+            reason = f"{type(error).__name__}: {error}"[:500]
+            _log.warning("Planner %s failed (%s); the retrieval planner takes over", kind, reason)
+    info = PlannerInfo(kind=fallback.kind, version=fallback.version, fallback_from=kind, fallback_reason=reason)
+    return fallback.draft(request, registry), info
+
+
+def _load(kind: str) -> Planner:
+    if kind not in _planners:
+        points = importlib.metadata.entry_points(group=GROUP)
+        found = next((point for point in points if point.name == kind), None)
+        if found is None:
+            names = ", ".join(sorted({point.name for point in points})) or "none"
+            raise ConfigError(
+                f"Setting TOMAS__PLANNER__KIND: there is no planner called {kind!r}; installed: {names}.",
+                remedy="Name an installed planner, or install the package that provides it.",
+            )
+        _planners[kind] = found.load()()
+    return _planners[kind]

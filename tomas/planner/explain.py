@@ -1,0 +1,105 @@
+"""The explanation of a plan in the language of its task: sentences of ours, filled with its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from tomas.schema import PlannerInfo, PlanStep
+from tomas.sizing import Mode
+
+__all__ = ["explain"]
+
+_MAX_STEPS = 12
+"""Steps described one by one; longer plans are summed up."""
+
+
+def explain(
+    language: Literal["en", "zh"],
+    planner: PlannerInfo,
+    steps: Sequence[PlanStep],
+    modes: Mapping[str, Mode],
+    makespan_ms: float,
+    wait_ms: float,
+) -> str:
+    """Say which tools run where, when and why with that much.
+
+    :param modes: the sizer's mode of each step, by step id.
+    :param wait_ms: from the request until the first step can be queued.
+    """
+    return (_chinese if language == "zh" else _english)(planner, steps, modes, makespan_ms, wait_ms)
+
+
+def _english(
+    planner: PlannerInfo, steps: Sequence[PlanStep], modes: Mapping[str, Mode], makespan_ms: float, wait_ms: float
+) -> str:
+    bins = sorted({step.bin for step in steps})
+    head = (
+        f"{_count(len(steps), 'step')} on {_count(len(bins), 'worker')} ({', '.join(bins)}), drafted by the "
+        f"{planner.kind} planner. The first can be queued after {_seconds(wait_ms)}; nine times in ten a step ends "
+        f"within its time here, and then all is done {_seconds(makespan_ms)} later."
+    )
+    lines = [head]
+    for step in steps[:_MAX_STEPS]:
+        after = f", after {', '.join(step.depends_on)}" if step.depends_on else ""
+        final = step.allocation.final
+        mode = modes[step.id]
+        history = {
+            "tool": f"{_count(mode.runs, 'run')} of it",
+            "family": f"{_count(mode.runs, 'run')} of tools of its family, as it has none of its own",
+            "any": f"{_count(mode.runs, 'run')} of other tools, as its family has none",
+            "prior": "no history at all, so a cautious guess",
+        }[mode.basis]
+        lines.append(
+            f"{step.id}: {step.tool} on {step.bin} from {_seconds(step.start_ms)} to {_seconds(step.end_ms)}"
+            f"{after}, with {final.cpu_cores:g} core(s) and {final.cpu_mem_gb:g} GB{_gpu(step)} ({step.pool_slots} slots). "
+            f"It should take {_seconds(step.latency_p50_ms)} and peak below {mode.peak_gb:.2f} GB; "
+            f"known from {history}."
+        )
+    if len(steps) > _MAX_STEPS:
+        lines.append(f"{len(steps) - _MAX_STEPS} more steps follow.")
+    return "\n".join(lines)
+
+
+def _chinese(
+    planner: PlannerInfo, steps: Sequence[PlanStep], modes: Mapping[str, Mode], makespan_ms: float, wait_ms: float
+) -> str:
+    bins = sorted({step.bin for step in steps})
+    head = (
+        f"计划共 {len(steps)} 个步骤，使用 {len(bins)} 个工作节点（{'、'.join(bins)}），"
+        f"由 {planner.kind} 规划器生成。第一个步骤约 {wait_ms / 1000:.1f} 秒后可以排队；"
+        f"按每个步骤九成把握的耗时估计，全部步骤在其后 {makespan_ms / 1000:.1f} 秒内完成。"
+    )
+    lines = [head]
+    for step in steps[:_MAX_STEPS]:
+        after = f"，在 {'、'.join(step.depends_on)} 之后" if step.depends_on else ""
+        final = step.allocation.final
+        mode = modes[step.id]
+        history = {
+            "tool": f"该工具的 {mode.runs} 次运行",
+            "family": f"同类工具的 {mode.runs} 次运行（该工具尚无记录）",
+            "any": f"其他工具的 {mode.runs} 次运行（同类工具尚无记录）",
+            "prior": "保守的猜测（尚无任何历史记录）",
+        }[mode.basis]
+        lines.append(
+            f"{step.id}：{step.tool} 在 {step.bin} 上运行，"
+            f"第 {step.start_ms / 1000:.1f} 至 {step.end_ms / 1000:.1f} 秒{after}，"
+            f"分配 {final.cpu_cores:g} 核、{final.cpu_mem_gb:g} GB 内存{_gpu(step)}（{step.pool_slots} 个槽位）。"
+            f"预计耗时 {step.latency_p50_ms / 1000:.1f} 秒，内存峰值低于 {mode.peak_gb:.2f} GB，依据：{history}。"
+        )
+    if len(steps) > _MAX_STEPS:
+        lines.append(f"其后还有 {len(steps) - _MAX_STEPS} 个步骤。")
+    return "\n".join(lines)
+
+
+def _gpu(step: PlanStep) -> str:
+    final = step.allocation.final
+    return f", {final.gpu_sm:g} % GPU, {final.gpu_mem_gb:g} GB GPU" if final.gpu_sm or final.gpu_mem_gb else ""
+
+
+def _seconds(value_ms: float) -> str:
+    return f"{value_ms / 1000:.1f} s"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
