@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -106,6 +107,7 @@ class TomasToolOperator(BaseOperator):
         super().__init__(map_index_template=map_index_template, **kwargs)
         self.step = step
         self.tomas_conn_id = tomas_conn_id
+        self._cancel: threading.Event | None = None
 
     @classmethod
     def partial(cls, **kwargs: Any) -> OperatorPartial:
@@ -138,14 +140,9 @@ class TomasToolOperator(BaseOperator):
         return self._run(context, ready_at=None)
 
     def on_kill(self) -> None:
-        """Kill the tool's process tree; the run then ends as killed and frees its reservation."""
-        import psutil
-
-        for child in psutil.Process().children(recursive=True):
-            try:
-                child.kill()
-            except psutil.NoSuchProcess:
-                continue
+        """Kill the tool's process tree; its record then says so, and its reservation ends."""
+        if self._cancel is not None:
+            self._cancel.set()
 
     def _run(self, context: Any, *, ready_at: float | None) -> list[dict[str, Any]]:
         ti = context["ti"]
@@ -157,8 +154,9 @@ class TomasToolOperator(BaseOperator):
             from tomas.store import Store
             from tomas.tools.registry import Registry
 
-            if ready_at is not None:
-                self.log.info("Waited %.1f s for pool and worker", time.time() - ready_at)
+            self._cancel = threading.Event()
+            waited_s = 0.0 if ready_at is None else max(0.0, time.time() - ready_at)
+            self.log.info("Waited %.1f s for pool and worker", waited_s)
             settings = TomasHook(self.tomas_conn_id).settings()
             with Store.from_settings(settings) as store:
                 plan = store.plan(self.step["plan_id"])
@@ -184,6 +182,8 @@ class TomasToolOperator(BaseOperator):
                     task_id=ti.task_id,
                     map_index=ti.map_index,
                     queue=ti.queue,
+                    waited_ms=waited_s * 1000,
+                    cancel=self._cancel,
                 )
             self._log_actual(step, record)
             return [artifact.model_dump(mode="json") for artifact in record.outputs]
