@@ -27,7 +27,7 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture
 def server(folder: Path) -> Iterator[EmbeddedPostgres]:
-    with EmbeddedPostgres(folder) as server:
+    with EmbeddedPostgres(folder, durable=False) as server:
         yield server
 
 
@@ -79,7 +79,7 @@ def test_data_and_port_survive_a_restart(server: EmbeddedPostgres, folder: Path)
     query(dsn, "CREATE TABLE note AS SELECT 'still here' AS text")
     server.stop()
     assert not server.is_running()
-    with EmbeddedPostgres(folder) as again:
+    with EmbeddedPostgres(folder, durable=False) as again:
         again.create_database("kept", "kept", "kept")
         assert query(dsn, "SELECT text FROM note") == [("still here",)]
 
@@ -91,7 +91,7 @@ def test_killed_server_leaves_a_stale_lock_and_starts_again(server: EmbeddedPost
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
     assert (folder / "postmaster.pid").exists()
-    with EmbeddedPostgres(folder) as again:
+    with EmbeddedPostgres(folder, durable=False) as again:
         assert again.pid not in (None, pid)
         assert query(dsn, "SELECT answer FROM note") == [(42,)]
 
@@ -99,7 +99,7 @@ def test_killed_server_leaves_a_stale_lock_and_starts_again(server: EmbeddedPost
 def test_lock_with_a_strangers_process_id_is_stale_too(server: EmbeddedPostgres, folder: Path) -> None:
     server.stop()
     (folder / "postmaster.pid").write_text(f"{os.getpid()}\n{folder}\n1\n5432\n\n127.0.0.1\n1 1\nready\n")
-    with EmbeddedPostgres(folder) as again:
+    with EmbeddedPostgres(folder, durable=False) as again:
         assert query(again.dsn(), "SELECT 1") == [(1,)]
 
 

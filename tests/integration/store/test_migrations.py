@@ -25,6 +25,12 @@ def empty(postgres: EmbeddedPostgres) -> Iterator[Store]:
     postgres.drop_database("empty")
 
 
+@pytest.fixture
+def store(fresh_dsn: str) -> Iterator[Store]:
+    with Store(fresh_dsn) as store:
+        yield store
+
+
 def postgres_password(postgres: EmbeddedPostgres) -> str:
     return postgres._passwords["tomas"]
 
