@@ -52,9 +52,9 @@ def _english(
         }[mode.basis]
         lines.append(
             f"{step.id}: {step.tool} on {step.bin} from {_seconds(step.start_ms)} to {_seconds(step.end_ms)}"
-            f"{after}, with {final.cpu_cores:g} core(s) and {final.cpu_mem_gb:g} GB{_gpu(step)} ({step.pool_slots} slots). "
-            f"It should take {_seconds(step.latency_p50_ms)} and peak below {mode.peak_gb:.2f} GB; "
-            f"known from {history}."
+            f"{after}, with {final.cpu_cores:g} core(s) and {final.cpu_mem_gb:g} GB{_gpu(step)} "
+            f"({step.pool_slots} slots). It should take {_seconds(step.latency_p50_ms)} and peak below "
+            f"{mode.peak_gb:.2f} GB; known from {history}."
         )
     if len(steps) > _MAX_STEPS:
         lines.append(f"{len(steps) - _MAX_STEPS} more steps follow.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from tomas.schema import Bin, ExecutionRecord, ProfileRow, Resources, Tool, pool_slots
@@ -77,6 +77,13 @@ class QuantileSizer:
             {**base._families, **self._families},
             self._everything or base._everything,
         )
+
+    def refreshed(self, base: QuantileSizer, fresh: Collection[str]) -> QuantileSizer:
+        """``base``, with this sizer's estimates for the tools in ``fresh`` and those that ``base`` lacks."""
+        own = {name: items for name, items in self._tools.items() if name in fresh or name not in base._tools}
+        if not fresh:
+            return QuantileSizer({**base._tools, **own}, {**self._families, **base._families}, base._everything)
+        return QuantileSizer({**base._tools, **own}, {**base._families, **self._families}, self._everything)
 
     def modes(
         self, tool: Tool, input_bytes: float, bins: Sequence[Bin], *, fractions: Sequence[float] = ()
