@@ -338,17 +338,18 @@ class EmbeddedPostgres:
                 )
             give_to_system_user(self.data_dir)
             return
-        self.data_dir.mkdir(mode=0o700, exist_ok=True)
-        give_to_system_user(self.data_dir)
-        with tempfile.TemporaryDirectory(dir=self.data_dir.parent) as folder:
-            password_file = Path(folder) / "password"
+        # Made aside and moved when complete: an interrupted start leaves nothing that looks like a cluster.
+        with tempfile.TemporaryDirectory(
+            prefix=f"{self.data_dir.name}-new-", dir=self.data_dir.parent, ignore_cleanup_errors=True
+        ) as folder:
+            password_file, cluster = Path(folder) / "password", Path(folder) / "cluster"
             password_file.touch(mode=0o600)
             password_file.write_text(str(state["password"]))
             give_to_system_user(Path(folder))
             # --locale=C with the builtin provider: UTF-8 without any locale of the operating system.
             result = run(
                 "initdb",
-                f"--pgdata={self.data_dir}",
+                f"--pgdata={cluster}",
                 f"--username={_SUPERUSER}",
                 f"--pwfile={password_file}",
                 "--auth=scram-sha-256",
@@ -359,11 +360,18 @@ class EmbeddedPostgres:
                 "--no-instructions",
                 "--no-sync",
             )
-        if result.returncode != 0:
-            raise ConfigError(
-                f"initdb failed on {self.data_dir}: {result.stdout.strip()[-800:]}",
-                remedy="Empty the folder, or give another data_dir on a local disk.",
-            )
+            if result.returncode != 0:
+                raise ConfigError(
+                    f"initdb failed for {self.data_dir}: {result.stdout.strip()[-800:]}",
+                    remedy="Give a data_dir on a local disk with room.",
+                )
+            try:
+                cluster.rename(self.data_dir)
+            except OSError as error:
+                raise ConfigError(
+                    f"{self.data_dir} cannot become a data folder: {error.strerror}.",
+                    remedy="Empty the folder, or give another data_dir.",
+                ) from None
 
     def _launch(self, port: int, timeout_s: float) -> None:
         settings = dict(_SETTINGS, port=str(port)) | ({} if self._durable else _NOT_DURABLE)
@@ -379,22 +387,28 @@ class EmbeddedPostgres:
                 start_new_session=True,
                 **identity(),
             )
+        try:
+            self._await_ready(self._process, port, timeout_s)
+        except BaseException:  # an interrupt too: nobody would know of the server yet
+            with contextlib.suppress(OSError):
+                self._process.send_signal(signal.SIGQUIT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(10)
+            raise
+        self._port = port
+
+    def _await_ready(self, process: subprocess.Popen[bytes], port: int, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
         while not self._is_ready(port):
-            code = self._process.poll()
+            code = process.poll()
             if code is not None or time.monotonic() > deadline:
                 tail = "\n".join(self.log_file.read_text(errors="replace").splitlines()[-8:])
-                if code is None:
-                    self._process.send_signal(signal.SIGQUIT)
-                    with contextlib.suppress(subprocess.TimeoutExpired):
-                        self._process.wait(10)
                 how = f"ended with code {code}" if code is not None else f"was not ready within {timeout_s:g} s"
                 raise StoreUnavailable(
                     f"The embedded Postgres in {self.data_dir} on port {port} {how}. Its last messages:\n{tail}\n",
                     remedy=f"Read {self.log_file}; choose another port or folder if one is taken.",
                 )
             time.sleep(0.05)
-        self._port = port
 
     def _is_ready(self, port: int) -> bool:
         try:

@@ -160,6 +160,30 @@ def test_taken_port_is_one_clear_error_and_leaves_no_process(folder: Path) -> No
         assert not server.is_running()
 
 
+def test_interrupt_while_it_starts_leaves_no_process(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = EmbeddedPostgres(folder)
+
+    def interrupt(_: int) -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(server, "_is_ready", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        server.start()
+    assert server._server_pids() == []
+    monkeypatch.undo()
+    with server:
+        assert query(server.dsn(), "SELECT 1") == [(1,)]
+
+
+def test_folder_with_other_content_is_refused_and_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "letter.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="cannot become a data folder"):
+        EmbeddedPostgres(tmp_path / "data").start()
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["letter.txt"]
+    assert not list(tmp_path.glob("data-new-*"))
+
+
 def test_given_port_is_used(folder: Path) -> None:
     port = free_port()
     with EmbeddedPostgres(folder, port=port) as server:
