@@ -31,6 +31,6 @@ def shown_in_plan_tab(ti: Any) -> Iterator[None]:
         place = {"dag_id": ti.dag_id, "run_id": ti.run_id, "task_id": ti.task_id, "map_index": ti.map_index}
         try:
             write_row(ERROR_KEY, value, **place)
-        except Exception:  # noqa: BLE001  the error at hand matters more than its display
+        except Exception:  # the error at hand matters more than its display
             log.warning("The error could not be put into the Plan tab", exc_info=True)
         raise

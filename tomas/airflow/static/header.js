@@ -5,8 +5,8 @@ import { notice } from "./element.js";
 import * as format from "./format.js";
 import { statePill } from "./table.js";
 
-/** Task text, status and who planned it. */
-export function drawHead(view, live) {
+/** Task text, status and the plan's identity; `task` is `{whole, toggle}`: whether a long text stands in full. */
+export function drawHead(view, live, task) {
   const { plan } = view;
   const facts = [
     `plan ${plan.id.slice(0, 8)}`,
@@ -21,7 +21,7 @@ export function drawHead(view, live) {
     h(
       "div",
       { class: "title" },
-      taskText(plan),
+      taskText(plan, task),
       h("div", { class: "facts" }, facts.filter(Boolean).map((fact) => h("span", null, fact))),
     ),
     h("div", { class: "live", "aria-live": "polite" }, live, statePill(view.status, view.status === "running")),
@@ -31,17 +31,13 @@ export function drawHead(view, live) {
 const LONG_TASK = 320;
 
 /** The task as it was written; a long one is cut to three lines until it is asked for. */
-function taskText(plan) {
-  const { task } = plan.request;
-  const title = h("h2", { class: `task${task.length > LONG_TASK ? " clamped" : ""}`, lang: plan.language }, task);
-  if (task.length <= LONG_TASK) return title;
-  const more = () => {
-    const cut = title.classList.toggle("clamped");
-    button.textContent = cut ? "Show the whole task" : "Show less";
-    button.setAttribute("aria-expanded", String(!cut));
-  };
-  const button = h("button", { type: "button", "aria-expanded": "false", style: { "justify-self": "start" }, on: { click: more } }, "Show the whole task");
-  return [title, button];
+function taskText(plan, { whole, toggle }) {
+  const text = plan.request.task;
+  const long = text.length > LONG_TASK;
+  const title = h("h2", { class: `task${long && !whole ? " clamped" : ""}`, lang: plan.language }, text);
+  if (!long) return title;
+  const attributes = { type: "button", "aria-expanded": String(whole), "data-key": "task", style: { "justify-self": "start" }, on: { click: toggle } };
+  return [title, h("button", attributes, whole ? "Show less" : "Show the whole task")];
 }
 
 function tile(name, value, ...sub) {
@@ -122,7 +118,7 @@ export function drawResults(view) {
   return h(
     "div",
     { class: "columns body" },
-    h("section", null, h("h3", null, "Why this plan"), h("p", { class: "prose", lang: plan.language }, plan.explanation || "The planner gave no explanation.")),
+    h("section", { class: "wide" }, h("h3", null, "Why this plan"), h("p", { class: "prose", lang: plan.language }, plan.explanation || "The planner gave no explanation.")),
     h(
       "section",
       null,

@@ -24,6 +24,7 @@ class TomasPlan extends TomasElement {
   #opened = false;
   #selected = null;
   #filter = "";
+  #wholeTask = false;
   #sort = { key: "step", down: false };
 
   begin() {
@@ -131,6 +132,11 @@ class TomasPlan extends TomasElement {
     );
   }
 
+  #toggleTask() {
+    this.#wholeTask = !this.#wholeTask;
+    this.draw();
+  }
+
   #choose(taskId) {
     this.#plan = taskId;
     this.#selected = null;
@@ -157,7 +163,7 @@ class TomasPlan extends TomasElement {
       },
     };
     return [
-      drawHead(view, live),
+      drawHead(view, live, { whole: this.#wholeTask, toggle: () => this.#toggleTask() }),
       drawNotices(view, tasks),
       drawTiles(view),
       panel(

@@ -144,6 +144,8 @@ td.number .meter { margin-left: auto; }
 tr.detail > td { background: var(--inset); white-space: normal; padding: 12px 14px 14px; }
 tr.detail .columns { position: sticky; left: 14px; width: calc(100cqw - 46px); }
 .columns { display: grid; gap: 14px 28px; grid-template-columns: repeat(auto-fit, minmax(250px, 1fr)); }
+.columns > .wide { grid-column: 1 / -1; }
+.columns h3 + .prose { margin-top: 3px; }
 .facts-list { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: 3px 14px; margin: 4px 0 0; }
 .facts-list dt { color: var(--muted); } .facts-list dd { margin: 0; overflow-wrap: anywhere; }
 input[type="search"] { font: inherit; color: var(--fg); background: var(--panel); border: 1px solid var(--strong-line); border-radius: 6px; padding: 3px 10px; width: 190px; }
