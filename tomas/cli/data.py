@@ -22,8 +22,9 @@ ToolsFile = Annotated[Path | None, typer.Option("--tools", help="A registry file
 @registry_app.command("check")
 def registry_check(tools: ToolsFile = None) -> None:
     """Validate registry, profiles and worker classes; say which tools can run here."""
+    from tomas.tools.availability import availability
     from tomas.tools.data import load_profiles, load_worker_classes
-    from tomas.tools.registry import Registry, availability
+    from tomas.tools.registry import Registry
 
     settings = get_settings().data
     registry = Registry.load(tools or settings.tools_path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -25,9 +25,9 @@ __all__ = [
     "samples_table",
 ]
 
-_PIPE_COLUMNS = 120
+_PIPE_COLUMNS = 132
 console = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_COLUMNS)
-_BAR_CELLS = 28
+_BAR_CELLS = 18
 
 
 class _Availability(Protocol):
@@ -37,11 +37,12 @@ class _Availability(Protocol):
     def reason(self) -> str: ...
 
 
-def _table(title: str, *columns: str, right: Iterable[str] = ()) -> Table:
+def _table(title: str, *columns: str, right: Iterable[str] = (), whole: Iterable[str] = ()) -> Table:
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, title_style="bold")
-    aligned = set(right)
+    aligned, unbroken = set(right), set(whole)
     for column in columns:
-        table.add_column(column, justify="right" if column in aligned else "left", overflow="fold")
+        justify: Literal["left", "right"] = "right" if column in aligned else "left"
+        table.add_column(column, justify=justify, overflow="fold", no_wrap=column in unbroken)
     return table
 
 
