@@ -16,7 +16,7 @@ from tomas.config import shared_file
 
 SAMPLES = os.environ.get("TOMAS_SAMPLES_DIR") or str(shared_file("data/samples"))
 DEFAULT_TASK = (
-    "Classify the images, detect the objects in them and find duplicate images; "
+    "Resize the images to 640 pixels, then classify them and detect the objects in them; "
     "extract the keywords of the documents, judge their sentiment and summarise them; "
     "join all results into one HTML report."
 )

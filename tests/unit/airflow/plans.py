@@ -22,12 +22,11 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 def step(name: str, bin_name: str, slots: int, after: list[str]) -> PlanStep:
     need = Resources(cpu_cores=1, cpu_mem_gb=0.5)
+    source = StepBinding(step=after[0], output="texts") if after else RequestBinding(name="docs")
     return PlanStep(
         id=name,
         tool="keyword_extraction",
-        inputs={
-            "documents": [StepBinding(step=after[0], output="texts")] if after else [RequestBinding(name="docs")]
-        },
+        inputs={"documents": [source]},
         depends_on=after,
         predicted_input_bytes=10,
         allocation=AllocationDecision(floor=need, final=need, why="history"),

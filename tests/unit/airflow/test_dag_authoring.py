@@ -88,9 +88,9 @@ def test_fixing_a_route_is_refused(dag: DAG, name: str) -> None:
 @pytest.mark.parametrize(
     "expand",
     [
-        lambda partial, plan: partial.expand(step=[{"plan_id": "x"}]),
+        lambda partial, _: partial.expand(step=[{"plan_id": "x"}]),
         lambda partial, plan: partial.expand(step=plan.output, retries=[1, 2]),
-        lambda partial, plan: partial.expand(),
+        lambda partial, _: partial.expand(),
         lambda partial, plan: partial.expand_kwargs(plan.output),
     ],
 )

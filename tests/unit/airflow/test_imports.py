@@ -9,8 +9,8 @@ import sys
 import pytest
 
 CORE = (
-    "tomas.schema, tomas.config, tomas.errors, tomas.store, tomas.tools, tomas.planner, tomas.sizing, tomas.forecast, "
-    "tomas.schedule, tomas.verify, tomas.training, tomas.telemetry, tomas.runtime, tomas.cli"
+    "tomas.schema, tomas.config, tomas.errors, tomas.store, tomas.tools, tomas.planner, tomas.sizing, "
+    "tomas.forecast, tomas.schedule, tomas.verify, tomas.training, tomas.telemetry, tomas.runtime, tomas.cli"
 )
 
 
