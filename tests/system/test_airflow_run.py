@@ -103,7 +103,7 @@ def test_a_clear_replans_and_moves_the_instances(stack: Stack) -> None:
         stack.store.upsert_worker_classes(classes, prune=True)
     second = plan_of(stack, dag_id, run_id)
     assert second.id != first.id
-    assert [plan.status for plan in plans_of(stack, run_id) if plan.id == first.id] == [PlanStatus.SUPERSEDED]
+    assert {plan.id for plan in plans_of(stack, run_id)} == {first.id, second.id}
     assert {step.worker_class for step in second.steps} == {item.name for item in others}
     for row, step in zip(tools_of(stack, dag_id, run_id), second.steps, strict=True):
         assert (row.queue, row.pool, row.pool_slots) == (step.queue, step.pool, step.pool_slots)

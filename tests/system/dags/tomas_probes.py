@@ -36,20 +36,12 @@ SHATTER = shell_tool("shatter", "Shatter the documents.", "exit 3")
 STUMBLE = shell_tool(
     "stumble",
     "Stumble over the documents.",
-    'mark="$(dirname "$(dirname "$2")")/stumbled"; [ -e "$mark" ] || { touch "$mark"; kill -9 $$; }; '
-    'echo "{}" > "$2"',
+    'mark="$(dirname "$(dirname "$2")")/stumbled"; [ -e "$mark" ] || (touch "$mark"; kill -9 $$); echo [] > "$2"',
 )
-DAWDLE = shell_tool(
-    "dawdle",
-    "Dawdle over the documents.",
-    'sleep 300 & wait; echo "{}" > "$2"',
-)
+DAWDLE = shell_tool("dawdle", "Dawdle over the documents.", 'sleep 300 & wait; echo [] > "$2"')
+SIMPLE = Param("Extract the keywords of the documents and detect their language", type="string")
 
-with DAG(
-    "probe_simple",
-    schedule=None,
-    params={"task": Param("Extract the keywords and detect the language of the documents")},
-):
+with DAG("probe_simple", schedule=None, params={"task": SIMPLE}):
     simple = TomasPlanOperator(task_id="plan", task="{{ params.task }}", inputs=DOCUMENTS)
     run_plan(simple)
 
