@@ -96,6 +96,7 @@ class Home:
         self.task_logs = self.logs / "tasks"
         self.run = self.root / "run"
         self.artifacts = self.root / "artifacts"
+        self.warm_up = self.root / "warm_up"
         self.secrets_file = self.root / "secrets.json"
         self.passwords_file = self.root / "airflow_passwords.json"
         self.state_file = self.root / "state.json"

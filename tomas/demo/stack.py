@@ -25,6 +25,7 @@ from tomas.demo.postgres import EmbeddedPostgres
 from tomas.demo.processes import Supervisor, died, tail
 from tomas.demo.progress import Progress
 from tomas.demo.seed import declare_queues, seed_store
+from tomas.demo.warm_up import warm_up, write_warm_up_dag
 from tomas.errors import TomasError
 from tomas.schema import Bin
 
@@ -54,7 +55,7 @@ class Stack:
 
     :param home: folder for databases, logs, secrets, results.
     :param progress: told what is being waited for; None is silent.
-    :param extra_dags: further DAG folders, each a bundle named after its folder.
+    :param extra_dags: further DAG folders, each a bundle of its own.
     :param interrupts: handler of signals in effect, so that Postgres is not left half started.
     :param api_port: wished port of the web server; another is taken where it is in use.
     """
@@ -110,6 +111,7 @@ class Stack:
         self._secrets = Secrets.load(self.home.secrets_file)
         passwords = {env.ADMIN: self._secrets.admin_password, env.VIEWER: self._secrets.viewer_password}
         write_private(self.home.passwords_file, json.dumps(passwords))
+        write_warm_up_dag(self.home.warm_up)
         self._supervisor = Supervisor(self.home.run, self.home.logs, self._secrets.stack_id)
         if left := self._supervisor.recover():
             self.progress.line(f"Ended {left} processes that an earlier run had left behind.")
@@ -123,9 +125,9 @@ class Stack:
         with self.progress.phase("Airflow, workers and sampler started"):
             self._start_services()
             self._wait_ready()
-        with self.progress.phase("Pools created, execution API warm"):
+        with self.progress.phase("Pools created, Airflow warmed up"):
             self._create_pools()
-            self.airflow_api.warm_execution_api()
+            warm_up(self.airflow_api, self.progress)
         self.home.update_state(api_port=self._api_port)
         return self
 
@@ -222,9 +224,8 @@ class Stack:
 
     def environment(self) -> dict[str, str]:
         """The variables that every process of the stack runs with."""
-        dags = [("tomas", shared_file("dags")), *((path.name, path.resolve()) for path in self._extra_dags)]
-        if self._extra_dags and dags[1][0] == "dags":
-            dags = [dags[0], *((f"extra_{i}", path) for i, (_, path) in enumerate(dags[1:]))]
+        extra = [(f"extra_{number}", path.resolve()) for number, path in enumerate(self._extra_dags)]
+        dags = [("tomas", shared_file("dags")), ("tomas_demo", self.home.warm_up), *extra]
         return env.build_environment(
             self.home, self.secrets, postgres_port=self._postgres.port, api_port=self._api_port, dags=dags
         )
