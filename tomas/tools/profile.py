@@ -39,7 +39,7 @@ _MEDIA_OF_SUFFIX = {
     ".mp4": "video/mp4",
     ".csv": "text/csv",
 }
-_IMAGE_SCALE = {InputSize.SMALL: 1.0, InputSize.MEDIUM: 1.4, InputSize.LARGE: 2.0}
+_IMAGE_SCALE = {InputSize.SMALL: 1.0, InputSize.MEDIUM: 1.2, InputSize.LARGE: 1.5}
 
 
 def profile_tool(
