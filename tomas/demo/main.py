@@ -5,16 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 from rich.console import Console
 
+from tomas.airflow.ui import PLAN_ROUTE
 from tomas.demo import report
 from tomas.demo.interrupts import Interrupted, Interrupts
 from tomas.demo.metadata import TaskInstanceRow
 from tomas.demo.progress import Progress
 from tomas.demo.stack import Stack
 from tomas.errors import TomasError
-from tomas.schema import Plan
+from tomas.schema import Plan, PlanStatus
 
 __all__ = ["DAG_ID", "run_demo"]
 
@@ -68,6 +70,9 @@ def _run_and_show(stack: Stack, progress: Progress, task: str | None) -> int:
         # A run that a killed demo left behind would take this one's slots.
         progress.line(f"Ending the unfinished run {leftover} of an earlier demo.")
         stack.airflow_api.fail_run(DAG_ID, leftover)
+        for unfinished in stack.store.plans_of_run(DAG_ID, leftover):
+            stack.store.release_plan_reservations(unfinished.id)
+            stack.store.set_plan_status(unfinished.id, PlanStatus.FAILED)
     run_id = stack.airflow_api.trigger(DAG_ID, {"task": task} if task is not None else {})
     progress.line(f"Started run {run_id}. Its page: {_page(stack, run_id)}")
     with progress.phase("Task planned and run"):
@@ -84,6 +89,7 @@ def _run_and_show(stack: Stack, progress: Progress, task: str | None) -> int:
     name, password = stack.login
     progress.line()
     progress.line(f"Run page:  {_page(stack, run_id)}")
+    progress.line(f"Plan tab:  {_page(stack, run_id)}/plugin/{PLAN_ROUTE}")
     progress.line(f"Login:     {name} / {password}")
     progress.line(f"Logs:      {stack.home.logs}")
     progress.line("Took:      " + ", ".join(f"{title} {seconds:.1f} s" for title, seconds in progress.phases))
@@ -91,7 +97,7 @@ def _run_and_show(stack: Stack, progress: Progress, task: str | None) -> int:
 
 
 def _page(stack: Stack, run_id: str) -> str:
-    return f"{stack.url}/dags/{DAG_ID}/runs/{run_id}"
+    return f"{stack.url}/dags/{DAG_ID}/runs/{quote(run_id, safe=':')}"
 
 
 def _follow(stack: Stack, progress: Progress, run_id: str) -> str:

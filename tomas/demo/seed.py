@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from tomas.schema import Bin, Resources, WorkerClass
+from tomas.schema import Bin, Outcome, PlanStatus, Resources, WorkerClass, utc_now
 
 if TYPE_CHECKING:
     from tomas.store import Store
 
-__all__ = ["declare_queues", "fit_to_host", "seed_store"]
+__all__ = ["close_interrupted", "declare_queues", "fit_to_host", "seed_store"]
 
+_UNFINISHED = (PlanStatus.RELEASED, PlanStatus.RUNNING)
+_RECENT_PLANS = 100
 _MEMORY_SHARE = 0.75
 """Part of the host's memory that all bins together may promise; Airflow itself needs the rest."""
 
@@ -49,6 +51,25 @@ def seed_store(store: Store) -> list[Bin]:
     classes = load_worker_classes(data.worker_classes_path)
     store.upsert_worker_classes(fit_to_host(classes, host_capacity().cpu_mem_gb), prune=True)
     return store.bins()
+
+
+def close_interrupted(store: Store) -> int:
+    """Mark the tries as killed that a stack which is gone left running, and free what they had reserved.
+
+    Only right while no worker of this store runs: after a crash, before the workers start.
+
+    :return: how many there were.
+    """
+    unfinished = [plan for plan in store.plans(_RECENT_PLANS) if plan.status in _UNFINISHED]
+    left = [record for plan in unfinished for record in store.records(plan.id) if record.ended_at is None]
+    for record in left:
+        usage = record.usage.model_copy(
+            update={"outcome": Outcome.KILLED, "evidence": "the stack that ran it was stopped"}
+        )
+        ended = {"usage": usage, "ended_at": utc_now(), "error": "Stopped with the stack that ran it."}
+        store.save_record(record.model_copy(update=ended))
+        store.release_reservation(record.plan_id, record.step_id)
+    return len(left)
 
 
 def declare_queues(broker_url: str, queues: Iterable[str]) -> None:

@@ -24,7 +24,7 @@ from tomas.demo.metadata import Metadata, TaskInstanceRow
 from tomas.demo.postgres import EmbeddedPostgres
 from tomas.demo.processes import Supervisor, died, tail
 from tomas.demo.progress import Progress
-from tomas.demo.seed import declare_queues, seed_store
+from tomas.demo.seed import close_interrupted, declare_queues, seed_store
 from tomas.demo.warm_up import warm_up, write_warm_up_dag
 from tomas.errors import TomasError
 from tomas.schema import Bin
@@ -140,6 +140,7 @@ class Stack:
             raise StackError(f"No stack has run in {stack.home.root}.", remedy="Start one with `tomas demo`.")
         stack._secrets = Secrets.load(stack.home.secrets_file)
         stack._api_port = int(state["api_port"])
+        stack.started_at = datetime.min.replace(tzinfo=UTC)
         stack._postgres.start()  # takes over the server that runs there
         stack.bins = stack.store.bins()
         return stack
@@ -338,6 +339,8 @@ class Stack:
             self._running().spawn("airflow-db-migrate", [*_AIRFLOW, "db", "migrate"], self.environment())
         self.progress.waiting("TOMAS's schema and data")
         self.bins = seed_store(self.store)
+        if tries := close_interrupted(self.store):
+            self.progress.line(f"Marked {tries} steps as killed that an earlier run had left unfinished.")
         declare_queues(
             self.environment()["AIRFLOW__CELERY__BROKER_URL"],
             [PLANNER_QUEUE, _FALLBACK_QUEUE, *(item.queue for item in self.bins)],
