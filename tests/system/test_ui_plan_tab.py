@@ -38,7 +38,10 @@ FLAGS = [
 ]
 BOX = "document.querySelector('tomas-plan, tomas-step').parentElement"
 SHADOW = "document.querySelector('tomas-plan').shadowRoot"
-HOSTILE = 'Classify the images <img src=x onerror="window.owned=1"> {{ 7*7 }} 图像分类 </script>'
+BAD_TASKS = {
+    "hostile": 'Classify the images <img src=x onerror="window.owned=1"> {{ 7*7 }} 图像分类 </script>',
+    "unknown": "Bake a cake with three eggs and drive it to the moon",
+}
 
 
 @dataclass
@@ -59,15 +62,21 @@ class Run:
         return f"/tomas/api/plans/{DAG_ID}/{quote(self.run_id, safe='')}"
 
 
-def start(stack: Stack, conf: dict[str, Any] | None = None) -> Run:
-    run_id = stack.trigger(DAG_ID, conf)
+def wait(stack: Stack, run_id: str) -> Run:
     return Run(run_id, stack.wait_run(DAG_ID, run_id))
 
 
 @pytest.fixture(scope="module")
 def done(stack: Stack) -> Run:
-    """A run of the default task."""
-    return start(stack)
+    """A run of the default task that had the workers for itself."""
+    return wait(stack, stack.trigger(DAG_ID))
+
+
+@pytest.fixture(scope="module")
+def bad(stack: Stack, done: Run) -> dict[str, str]:
+    """Ids of runs that were given a bad task; they go on while the first run is looked at."""
+    del done
+    return {name: stack.trigger(DAG_ID, {"task": task}) for name, task in BAD_TASKS.items()}
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +140,9 @@ def open_plan(page: Any, stack: Stack, run: Run) -> Any:
     return page.locator("tomas-plan")
 
 
-def test_the_plan_tab_shows_the_whole_plan(stack: Stack, done: Run, page: Any, tmp_path: Path) -> None:
+def test_the_plan_tab_shows_the_whole_plan(
+    stack: Stack, done: Run, bad: dict[str, str], page: Any, tmp_path: Path
+) -> None:
     assert done.state == "success"
     plan = stack.store.latest_plan(DAG_ID, done.run_id)
     assert plan is not None
@@ -183,8 +194,9 @@ def test_a_log_link_leads_to_the_mapped_instance_and_its_step_tab(
     page.wait_for_selector("tomas-step[data-state=ready]")
     step = page.locator("tomas-step")
     assert step.locator("h2").inner_text().startswith(tool)
+    text = step.locator(".page").inner_text()
     for words in ("Run time", "Peak memory", "Why this size", "Inputs and arguments"):
-        assert words in step.inner_text()
+        assert words in text
     picture(page, "step_tab", tmp_path)
     step.get_by_role("link", name="Show in the plan").click()
     page.wait_for_selector("tomas-plan[data-state=ready]")
@@ -218,22 +230,21 @@ def test_a_narrow_window_scrolls_only_inside_its_boxes(stack: Stack, done: Run, 
     assert page.evaluate(f"() => {{ const box = {BOX}; return box.scrollWidth - box.clientWidth; }}") <= 1
 
 
-def test_what_users_write_is_text(stack: Stack, page: Any) -> None:
-    run = start(stack, {"task": HOSTILE})
+def test_what_users_write_is_text(stack: Stack, bad: dict[str, str], page: Any) -> None:
+    run = wait(stack, bad["hostile"])
     page.goto(f"{stack.url}{run.page}/plugin/tomas-plan")
-    page.wait_for_selector("tomas-plan:is([data-state=ready], [data-state=plan-failed])")
+    page.wait_for_selector("tomas-plan[data-state=ready]")
     assert page.evaluate("() => window.owned === undefined")
     assert page.evaluate(f"() => {SHADOW}.querySelector('img, script') === null")
-    if stack.store.latest_plan(DAG_ID, run.run_id) is not None:
-        assert page.locator("tomas-plan h2.task").inner_text() == HOSTILE
+    assert page.locator("tomas-plan h2.task").inner_text() == BAD_TASKS["hostile"]
 
 
-def test_a_plan_task_that_fails_shows_its_error(stack: Stack, page: Any) -> None:
-    run = start(stack, {"task": "Bake a cake with three eggs and drive it to the moon"})
+def test_a_plan_task_that_fails_shows_its_error(stack: Stack, bad: dict[str, str], page: Any) -> None:
+    run = wait(stack, bad["unknown"])
     assert run.state == "failed"
     page.goto(f"{stack.url}{run.page}/plugin/tomas-plan")
     page.wait_for_selector("tomas-plan[data-state=plan-failed]")
-    shown = page.locator("tomas-plan").inner_text()
+    shown = page.locator("tomas-plan .page").inner_text()
     answer = stack.api.get(run.api).json()
     assert answer["plans"] == []
     (error,) = [item["error"] for item in answer["plan_tasks"]]
@@ -325,7 +336,7 @@ def test_a_store_that_is_down_is_named_with_its_remedy(stack: Stack, done: Run, 
         assert stack.secrets.tomas_db not in answer.text
         page.goto(f"{stack.url}{done.page}/plugin/tomas-plan")
         page.wait_for_selector("tomas-plan[data-state=store-down]")
-        assert answer.json()["message"] in page.locator("tomas-plan").inner_text()
+        assert answer.json()["message"] in page.locator("tomas-plan .page").inner_text()
     finally:
         with admin.cursor() as cur:
             cur.execute("ALTER ROLE tomas LOGIN")

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { averageCores, bindingWords, planPath, planView, suggest, taskPath } from "../../../tomas/airflow/static/model.js";
+import { averageCores, bindingWords, commonFolder, planPath, planView, suggest, taskPath } from "../../../tomas/airflow/static/model.js";
 
 const ZERO = Date.parse("2026-03-02T09:30:00Z");
 const at = (ms) => new Date(ZERO + ms).toISOString();
@@ -54,8 +54,8 @@ test("a finished run gives makespan, differences and waiting", () => {
   assert.equal(view.over, true);
   assert.equal(view.status, "succeeded");
   assert.equal(view.nowMs, null);
-  assert.equal(view.dispatchedMs, 100);
-  assert.equal(view.actualMakespanMs, 1300);
+  assert.equal(view.dispatchedMs, 200);
+  assert.equal(view.actualMakespanMs, 1200);
   const [a] = view.rows;
   assert.equal(a.last.readyMs, 100);
   assert.equal(a.runDifferenceMs, 100);
@@ -69,7 +69,7 @@ test("a running step grows to now", () => {
   assert.equal(view.rows[0].last.running, true);
   assert.equal(view.rows[0].runDifferenceMs, null);
   assert.equal(view.running, 1);
-  assert.equal(view.elapsedMs, 700);
+  assert.equal(view.elapsedMs, 600);
 });
 
 test("a record left open by a killed process ends with Airflow's verdict", () => {
@@ -133,4 +133,11 @@ test("addresses quote what users name", () => {
 test("bindings in words", () => {
   assert.equal(bindingWords({ source: "request", name: "images" }), "request: images");
   assert.equal(bindingWords({ source: "step", step: "s1", output: "boxes" }), "s1 \u2192 boxes");
+});
+
+test("many files are named by their common folder", () => {
+  assert.equal(commonFolder(["s3://bucket/in/a.png", "s3://bucket/in/b.png"]), "s3://bucket/in/");
+  assert.equal(commonFolder(["/very/deep/place/of/images/a.png", "/very/deep/place/of/images/b.png"]), "\u2026/of/images/");
+  assert.equal(commonFolder(["/a/x/1.png", "/a/y/2.png"]), "/a/");
+  assert.equal(commonFolder(["a.png", "b.png"]), "several places");
 });

@@ -204,7 +204,7 @@ function verticals(view, frame, bottom) {
   const lines = [];
   if (view.dispatchedMs !== null && view.dispatchedMs > 0) {
     const x = frame.x(view.dispatchedMs);
-    lines.push(svg("line", { class: "released", x1: x, x2: x, y1: 0, y2: bottom }, svg("title", null, "first step dispatched")));
+    lines.push(svg("line", { class: "released", x1: x, x2: x, y1: 0, y2: bottom }, svg("title", null, "actual release")));
   }
   if (view.nowMs !== null && view.nowMs >= 0 && view.nowMs <= frame.span) {
     const x = frame.x(view.nowMs);

@@ -35,7 +35,7 @@ export function planView(entry, now) {
   const chain = criticalChain(plan.steps);
   const slacks = slack(plan.steps);
   const rows = plan.steps.map((step, index) => row(step, index, entry.steps?.[step.id] ?? {}, zero, now, chain, slacks));
-  const begun = rows.flatMap((r) => r.tries).map((t) => t.readyMs);
+  const begun = rows.flatMap((r) => r.tries).map((t) => t.startMs);
   const ended = rows.flatMap((r) => r.tries).filter((t) => !t.running).map((t) => t.endMs);
   const dispatched = dispatchMs(plan, begun, zero);
   const over = PLAN_FINAL.has(plan.status) || (rows.length > 0 && rows.every((r) => isFinal(r.state)));
@@ -67,6 +67,7 @@ function shownStatus(status, rows, over) {
   return rows.some((r) => r.tries.length) ? "running" : status;
 }
 
+/** When the first step could really start: as logged, and no later than the first start. */
 function dispatchMs(plan, begun, zero) {
   const first = begun.length ? Math.min(...begun) : null;
   if (plan.t_inf_actual_ms === null || plan.t_inf_actual_ms === undefined) return first;
@@ -186,4 +187,12 @@ export function planPath(dagId, runId, stepId) {
 /** One binding of a step's input in words. */
 export function bindingWords(binding) {
   return binding.source === "request" ? `request: ${binding.name}` : `${binding.step} \u2192 ${binding.output}`;
+}
+
+/** Last two parts of the folder that all addresses share, or its whole where it is short. */
+export function commonFolder(uris) {
+  const parts = uris.map((uri) => uri.split("/").slice(0, -1));
+  const shared = parts[0].filter((part, i) => parts.every((other) => other.slice(0, i + 1).join("/") === parts[0].slice(0, i + 1).join("/")));
+  if (!shared.length) return "several places";
+  return shared.length > 4 ? `\u2026/${shared.slice(-2).join("/")}/` : `${shared.join("/")}/`;
 }

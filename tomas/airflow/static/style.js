@@ -4,7 +4,7 @@ const CSS = `
 :host {
   --fg: var(--chakra-colors-fg, #1a202c);
   --muted: var(--chakra-colors-fg-muted, #5b6472);
-  --panel: var(--chakra-colors-bg-panel, var(--chakra-colors-bg, #ffffff));
+  --panel: var(--chakra-colors-bg, #ffffff);
   --inset: var(--chakra-colors-bg-subtle, #f5f7fa);
   --line: var(--chakra-colors-border, #dfe4ea);
   --strong-line: var(--chakra-colors-border-emphasized, #c3cbd5);
@@ -22,7 +22,7 @@ const CSS = `
   display: block;
   container-type: inline-size;
 }
-:host(.dark) { --accent: #4cb3f0; --critical: #fb923c; --warn: #fbbf24; }
+:host(.dark) { --accent: #4cb3f0; --critical: #fb923c; --warn: #fbbf24; --ok: #22c55e; --bad: #f87171; --busy: #22d3ee; --retry: #fbbf24; --blocked: #fb923c; --defer: #a78bfa; }
 * { box-sizing: border-box; }
 /* Not on :host, whose font the page's own reset overrides. */
 .page { color: var(--fg); font: 13px/1.45 var(--chakra-fonts-body, system-ui, -apple-system, "Segoe UI", "Noto Sans", "Noto Sans CJK SC", sans-serif); font-variant-numeric: tabular-nums; text-align: start; }
