@@ -13,12 +13,12 @@ from jsonschema import Draft202012Validator
 
 from tomas.errors import UnboundInput
 from tomas.planner.lexicon import LANGUAGES, NOUNS_ZH, NUMBERS_EN, NUMBERS_ZH, UNITS_ZH
-from tomas.planner.text import normalise, stem
+from tomas.planner.text import QUOTED, normalise, stem
 from tomas.schema import Tool
 
 __all__ = ["bind_arguments"]
 
-_QUOTED = re.compile(r"[\"“「《']([^\"”」》']{1,200})[\"”」》']")
+_QUOTED = re.compile(QUOTED)
 _QUESTION = re.compile(r"[^.!?。！？\n]*[?？]")
 _NUMBER_EN = re.compile(
     r"(?P<number>\d+(?:\.\d+)?|\b(?:" + "|".join(NUMBERS_EN) + r"))\s*-?\s*(?P<unit>[a-z]+)(?:\s+(?P<noun>[a-z]+))?"
@@ -53,7 +53,7 @@ def bind_arguments(tool: Tool, task: str, part: str) -> tuple[dict[str, Any], li
         if isinstance(value, str) and schema.get("enum") and _ambiguous(tool, name, value, part):
             value = None
         if value is None:
-            value = _find(name, schema, normalise(task), whole=True)
+            value = _find(name, schema, task, whole=True)
         if value is None and name in tool.arguments.get("required", []) and "default" not in schema:
             value = _free_text(name, schema, task, part)
         if value is None:
@@ -89,7 +89,7 @@ def _find(name: str, schema: Mapping[str, Any], text: str, *, whole: bool = Fals
     kind = schema.get("type")
     values = schema.get("enum")
     if values and all(isinstance(value, str) for value in values) and len(set(values) & set(LANGUAGES)) >= 2:
-        return _language(name, values, text)
+        return _language(name, values, normalise(text))
     if kind == "string" and not values:
         return _labelled(name, text)
     if whole:
@@ -202,9 +202,9 @@ def _labelled(name: str, text: str) -> str | None:
     """Quoted text that follows the argument's name, in English or Chinese: a title “Spring” → Spring."""
     words = [name.replace("_", " "), *(chinese for chinese, english in NOUNS_ZH.items() if english == name)]
     for word in words:
-        match = re.search(rf"{re.escape(word)}\w*\s*(?:is|of|为|是|叫)?\s*[:：]?\s*" + _QUOTED.pattern, text)
+        match = re.search(rf"{re.escape(word)}\w*\s*(?:is|of|为|是|叫)?\s*[:：]?\s*({QUOTED})", text, re.IGNORECASE)
         if match:
-            return match.group(1).strip()
+            return match.group(1)[1:-1].strip()
     return None
 
 
@@ -214,7 +214,7 @@ def _free_text(name: str, schema: Mapping[str, Any], task: str, part: str) -> st
         return None
     quoted = _QUOTED.search(task)
     if quoted:
-        return quoted.group(1).strip()
+        return quoted.group()[1:-1].strip()
     if name in ("question", "query", "prompt", "instruction"):
         asked = _QUESTION.search(task)
         return asked.group().strip() if asked else part.strip()

@@ -165,6 +165,11 @@ class ToolIndex:
         agreeing = len(alias.media & media)
         return held and (held + _MEDIA_WEIGHT * agreeing) / (sum(weights.values()) + _MEDIA_WEIGHT * named)
 
+    def works_on(self, tool: str, media: frozenset[str]) -> bool:
+        """Whether a tool takes one of these kinds of media, or one that other tools make of them."""
+        entry = next(item for item in self._entries if item.tool.name == tool)
+        return self._media_factor(entry, media) > _WRONG_MEDIA
+
     def _media_factor(self, entry: _Entry, media: frozenset[str]) -> float:
         if not media or "records" in entry.kinds or entry.kinds & media:
             return 1.0

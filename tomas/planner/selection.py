@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tomas.planner.index import Match, ToolIndex
 from tomas.planner.text import Clause, Features, features
@@ -12,6 +12,7 @@ __all__ = ["Choice", "Selection", "select"]
 
 _SECOND_TOOL_COVER = 0.99
 """A clause names a second tool only if what is left of it holds a whole alias."""
+_DOUBT = 2.0
 _CONVERSION_CONFIDENCE = 0.5
 """For a tool that is chosen because it alone turns one named kind of media into the other."""
 
@@ -53,14 +54,16 @@ def select(
     :param given: kinds of data that the request brings; empty where it brings none.
     :param threshold: least score of a match.
     """
-    media = features(task).media
+    media = frozenset().union(*(features(part.text).media for part in parts))
     chosen: dict[str, Choice] = {}
     unmatched: list[str] = []
     for part in parts:
         query = features(part.text)
         context = query.media or given or media
         matches = index.search(query, among=among, media=context)
-        if not matches or matches[0].score < threshold:
+        # A tool for other data than is given must be named beyond doubt.
+        doubtful = bool(matches) and bool(given) and not index.works_on(matches[0].tool, given)
+        if not matches or matches[0].score < threshold * (_DOUBT if doubtful else 1.0):
             converters = index.converters(query.media, among=among)
             for name in converters:
                 _add(chosen, Choice(name, threshold, _CONVERSION_CONFIDENCE, part.stage, part.text, ()))
@@ -86,10 +89,9 @@ def _add(chosen: dict[str, Choice], choice: Choice) -> None:
     known = chosen.get(choice.tool)
     if known is None:
         chosen[choice.tool] = choice
-    elif choice.score > known.score:
-        chosen[choice.tool] = Choice(
-            choice.tool, choice.score, choice.confidence, known.stage, f"{known.text}; {choice.text}", choice.rivals
-        )
+        return
+    better = choice if choice.score > known.score else known
+    chosen[choice.tool] = replace(better, stage=known.stage, text=f"{known.text}; {choice.text}")
 
 
 def _choice(matches: Sequence[Match], part: Clause) -> Choice:

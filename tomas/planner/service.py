@@ -56,6 +56,7 @@ def make_plan(
     :param now: the instant of the request; default the present.
     :raises PlanError: TaskError, NoToolMatches, ToolUnavailable, UnboundInput, FitsNoBin, Infeasible or
         PlanRejected, each with what to do.
+    :raises UnknownToolError: the request or the draft names a tool that does not exist.
     :raises StoreError: Postgres is down or slow.
     """
     settings = settings or get_settings()
@@ -71,7 +72,7 @@ def make_plan(
     try:
         drafted, info = draft(settings.planner.kind, request, registry, threshold=settings.planner.match_threshold)
         steps = len(drafted.steps)
-        _check_draft(drafted, settings)
+        _check_draft(drafted, registry, settings)
         context = load_context(
             request,
             store=store,
@@ -89,7 +90,9 @@ def make_plan(
     return plan
 
 
-def _check_draft(drafted: Draft, settings: Settings) -> None:
+def _check_draft(drafted: Draft, registry: Registry, settings: Settings) -> None:
+    for step in drafted.steps:
+        registry.get(step.tool)
     most = settings.planner.max_steps
     if len(drafted.steps) > most:
         raise PlanError(

@@ -12,7 +12,17 @@ from tomas.errors import TaskError
 from tomas.planner.lexicon import MEDIA_EN, MEDIA_ZH, STOP_EN, STOP_ZH, UNITS_ZH
 from tomas.schema import MAX_TASK_CHARS
 
-__all__ = ["Clause", "Features", "check_task", "clauses", "detect_language", "features", "normalise", "stem"]
+__all__ = [
+    "QUOTED",
+    "Clause",
+    "Features",
+    "check_task",
+    "clauses",
+    "detect_language",
+    "features",
+    "normalise",
+    "stem",
+]
 
 _HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
 _LATIN = re.compile(r"[A-Za-z]")
@@ -59,6 +69,9 @@ def detect_language(text: str) -> Literal["en", "zh"]:
     return "zh" if han and han >= latin_words * 2 else "en"
 
 
+QUOTED = r"(?:(?<!\w)\"[^\"]{1,500}\"|“[^”]{1,500}”|「[^」]{1,500}」|《[^》]{1,500}》|(?<!\w)'[^']{1,500}'(?!\w))"
+"""Quoted text: data for an argument, never a request for a tool."""
+
 _ENDINGS = (
     "ifications", "ification", "ifiers", "ifier", "ifying", "ified", "ifies", "izations", "ization", "izing",
     "izers", "izer", "ized", "izes", "ize", "itions", "ition", "ations", "ation", "ators", "ator", "ating", "ated",
@@ -81,7 +94,9 @@ def stem(word: str) -> str:
     for _ in range(2):
         for ending in _ENDINGS:
             kept = word.removesuffix(ending)
-            least = 3 if ending in ("s", "e", "ed", "es", "ing", "ies", "y") else 5 if ending == "ion" else 4
+            least = (
+                3 if ending in ("s", "e", "ed", "es", "ing", "ies", "y") else 5 if ending in ("ion", "ions") else 4
+            )
             if kept != word and len(kept) >= least and not (ending == "s" and kept.endswith("s")):
                 word = kept + _KEEP.get(ending, "")
                 break
@@ -152,6 +167,8 @@ _PLAIN = (
     r"|并且|并(?!行|列|非)|以及|同时|而且|还要"
 )
 _SPLIT = re.compile(f"(?P<sequence>{_SEQUENCE})|(?P<plain>{_PLAIN})")
+_SENTENCE = re.compile(r"(?<=[.!?;])\s+|(?<=[!?;])(?=[\u4e00-\u9fff])|(?<=[。！？；])\s*|\n+")
+_QUOTED = re.compile(QUOTED)
 _BEFORE = re.compile(r"^(?P<second>.+?)\s*,?\s+(?:but\s+)?(?:only\s+)?after\s+(?P<first>\w+ing\b.+)$")
 _AFTER_FIRST = re.compile(r"^after\s+(?P<first>\w+ing\b[^,]*),\s*(?P<second>.+)$")
 _BEFORE_FIRST = re.compile(r"^(?:在)?(?P<second>[^，,。]+?)之前[，,]?先?(?P<first>.+)$")
@@ -159,10 +176,13 @@ _BEFORE_EN = re.compile(r"^before\s+(?P<second>\w+ing\b[^,]*),\s*(?P<first>.+)$"
 
 
 def clauses(task: str) -> list[Clause]:
-    """Split a normalised task; "then" and its like begin a new stage, "after" and "before" are put in order."""
+    """Split a normalised task; "then" and its like begin a new stage, "after" and "before" are put in order.
+
+    Quoted text is left out: it is a value, not a request.
+    """
     result: list[Clause] = []
     stage = 0
-    for sentence in re.split(r"(?<=[.!?。！？])\s*", task):
+    for sentence in _SENTENCE.split(_QUOTED.sub(" ", task)):
         for pattern in (_AFTER_FIRST, _BEFORE, _BEFORE_EN, _BEFORE_FIRST):
             match = pattern.match(sentence.rstrip(".。!！ "))
             if match:

@@ -28,6 +28,8 @@ def check_load(plan: Plan, bins: Sequence[Bin], reservations: Sequence[Reservati
             yield f"step {step.id}: there is no bin {step.bin}"
             continue
         yield from _routing(step, place)
+        if not (math.isfinite(step.start_ms) and math.isfinite(step.end_ms)):
+            continue  # named among the times; no instant can be swept
         if step.bin in curves:
             placed.setdefault(step.bin, []).append(step)
         else:

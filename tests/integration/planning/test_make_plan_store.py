@@ -1,0 +1,325 @@
+"""Planning against a real Postgres: release, idempotency, supersession, concurrency, the call log, models."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from tomas.config import PlannerSettings, Settings
+from tomas.errors import ConfigError, Infeasible, NoToolMatches, TomasError
+from tomas.planner import service
+from tomas.planner.service import make_plan
+from tomas.schema import (
+    Bin,
+    ExecutionRecord,
+    Outcome,
+    Plan,
+    PlannerCall,
+    PlanOrigin,
+    PlanRequest,
+    PlanStatus,
+    ProfileRow,
+    RequestInput,
+    Reservation,
+    Resources,
+    Sample,
+    StepUsage,
+    Tool,
+    WorkerClass,
+)
+from tomas.store import Store
+from tomas.tools.registry import Registry
+from tomas.training.retrain import retrain
+
+REGISTRY = Registry.load(Path(__file__).parents[3] / "data/tool_registry/tools.json")
+CAPACITY = Resources(cpu_cores=1, cpu_mem_gb=2)
+BINS = [Bin(name=f"b{i}", worker_class="small", queue=f"q{i}", pool=f"p{i}", capacity=CAPACITY) for i in (1, 2)]
+IMAGES = {"images": RequestInput(type="image/*", uris=["s3://in/a.png"], bytes=500_000)}
+TASK = "Classify the images, detect faces, find duplicates, and combine all in a report"
+
+
+@pytest.fixture
+def seeded(store: Store) -> Store:
+    """A store with the registry, two one-core bins, and 2 s of history for every tool."""
+    store.upsert_tools(REGISTRY)
+    store.upsert_worker_classes([WorkerClass(name="small", capacity=CAPACITY, bins=BINS)])
+    store.replace_profiles(
+        ProfileRow(
+            tool=tool.name, input_size="small", input_bytes=500_000, cpu_core=1, cpu_mem_gb=2, latency_ms=2000 + i,
+            peak_mem_gb=0.3, output_bytes=1000, source="given",
+        )
+        for tool in REGISTRY for i in range(3)
+    )  # fmt: skip
+    return store
+
+
+def request(task: str = TASK, **fields: object) -> PlanRequest:
+    return PlanRequest(**{"task": task, "inputs": IMAGES, **fields})
+
+
+def released(store: Store, task: str = TASK, *, settings: Settings | None = None, **fields: object) -> Plan:
+    return make_plan(request(task, **fields), store=store, registry=REGISTRY, settings=settings or Settings())
+
+
+def all_reservations(store: Store) -> list[Reservation]:
+    now = datetime.now(UTC)
+    return store.reservations(now - timedelta(days=1), now + timedelta(days=1))
+
+
+def test_a_plan_is_stored_with_a_reservation_per_step(seeded: Store) -> None:
+    made = released(seeded)
+    assert seeded.plan(made.id) == made
+    held = {item.step_id: item for item in all_reservations(seeded)}
+    assert set(held) == {step.id for step in made.steps}
+    for step in made.steps:
+        assert held[step.id].need == step.allocation.final
+        assert held[step.id].start_at - made.release_at == pytest.approx(
+            timedelta(milliseconds=step.start_ms), abs=timedelta(milliseconds=1)
+        )
+
+
+def test_a_second_plan_stays_out_of_the_way_of_the_first(seeded: Store) -> None:
+    first, second = released(seeded), released(seeded)
+    assert second.steps[0].start_ms > 0
+    last = max(first.release_at + timedelta(milliseconds=step.end_ms) for step in first.steps)
+    assert second.release_at + timedelta(milliseconds=second.makespan_ms) > last
+    assert_never_overbooked(seeded)
+
+
+def assert_never_overbooked(store: Store) -> None:
+    for place in BINS:
+        spans = sorted((r.start_at, r.end_at) for r in all_reservations(store) if r.bin == place.name)
+        # Every step takes the only core, so no two may overlap.
+        assert all(a[1] <= b[0] + timedelta(milliseconds=1) for a, b in pairwise(spans))
+
+
+def test_plans_made_at_once_never_overbook(seeded: Store) -> None:
+    def one(_: int) -> Plan | TomasError:
+        try:
+            return released(seeded, "Detect faces in the images")
+        except Infeasible as error:
+            return error
+
+    with ThreadPoolExecutor(6) as threads:
+        made = list(threads.map(one, range(6)))
+    assert any(isinstance(item, Plan) for item in made)
+    assert len(all_reservations(seeded)) == sum(isinstance(item, Plan) for item in made)
+    assert_never_overbooked(seeded)
+
+
+def test_capacity_that_is_taken_between_scheduling_and_release_makes_a_new_schedule(
+    seeded: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rival: list[Plan] = []
+    real = service.assemble
+
+    def slow(*args: object) -> object:
+        made = real(*args)
+        if not rival:
+            rival.append(None)  # type: ignore[arg-type]
+            rival[0] = released(seeded, "Detect faces in the images")
+        return made
+
+    monkeypatch.setattr(service, "assemble", slow)
+    released(seeded, "Find duplicates and classify the images")
+    assert_never_overbooked(seeded)
+    assert len(all_reservations(seeded)) == 3
+
+
+def test_the_same_key_returns_the_stored_plan(seeded: Store) -> None:
+    first = released(seeded, idempotency_key="dag/run/task/-1/0")
+    again = released(seeded, idempotency_key="dag/run/task/-1/0")
+    assert again.id == first.id
+    assert len(all_reservations(seeded)) == len(first.steps)
+    assert len(seeded.recent_calls()) == 1
+
+
+def test_a_new_plan_of_the_same_origin_takes_over_the_capacity(seeded: Store) -> None:
+    origin = PlanOrigin(dag_id="d", run_id="r", task_id="t")
+    first = released(seeded, origin=origin, idempotency_key="0")
+    second = released(seeded, origin=origin, idempotency_key="1")
+    assert seeded.plan(first.id).status is PlanStatus.SUPERSEDED
+    assert second.steps[0].start_ms == 0
+    assert {item.plan_id for item in all_reservations(seeded)} == {second.id}
+
+
+def test_calls_are_logged_failed_ones_too_and_predict_the_next(seeded: Store) -> None:
+    with pytest.raises(NoToolMatches):
+        released(seeded, "Tell me a joke")
+    (failed,) = seeded.recent_calls()
+    assert (failed.error or "").startswith("NoToolMatches")
+    assert failed.plan_id is None
+    made = released(seeded)
+    assert seeded.recent_calls()[0].plan_id == made.id
+    for i in range(6):
+        seeded.log_call(
+            PlannerCall(
+                at=datetime.now(UTC), planner="retrieval", task_chars=1, tools=1, steps=1, t_inf_ms=70 + i,
+                dispatch_lag_ms=900,
+            )
+        )  # fmt: skip
+    after = released(seeded)
+    assert 60 < after.t_inf_predicted_ms < 80
+    assert after.dispatch_lag_predicted_ms == 900
+
+
+def test_samples_are_what_is_forecast(seeded: Store) -> None:
+    now = datetime.now(UTC)
+    background = Resources(cpu_mem_gb=1.9)
+    seeded.add_samples(
+        Sample(bin="b1", at=now - timedelta(seconds=i), free=CAPACITY.minus(background), background=background,
+               reserved=Resources())
+        for i in range(5)
+    )  # fmt: skip
+    made = released(seeded)
+    assert {step.bin for step in made.steps} == {"b2"}
+    assert {curve.bin: curve.source for curve in made.forecast} == {"b1": "samples", "b2": "declared"}
+
+
+def test_busy_processors_are_planned_with_a_share_of_a_core(seeded: Store) -> None:
+    now = datetime.now(UTC)
+    for name in ("b1", "b2"):
+        seeded.add_samples(
+            Sample(bin=name, at=now - timedelta(seconds=i), free=CAPACITY, background=Resources(cpu_cores=1),
+                   reserved=Resources())
+            for i in range(5)
+        )  # fmt: skip
+    made = released(seeded)
+    assert {step.allocation.final.cpu_cores for step in made.steps} <= {0.25, 0.5}
+    assert any("share of a core" in warning for warning in made.warnings)
+
+
+def test_nothing_is_reserved_while_inputs_are_missing(seeded: Store) -> None:
+    made = released(seeded, "Classify the images", inputs={})
+    assert any("Not released" in warning for warning in made.warnings)
+    assert all_reservations(seeded) == []
+    assert seeded.plans() == []
+
+
+def test_an_unseeded_store_says_what_to_run(store: Store) -> None:
+    with pytest.raises(ConfigError, match=r"No worker bins are known.*tomas db seed"):
+        released(store)
+
+
+def test_a_horizon_full_of_other_plans_is_infeasible_within_the_deadline(seeded: Store) -> None:
+    settings = Settings(planner=PlannerSettings(horizon_s=30))
+    for _ in range(3):
+        released(seeded, settings=settings)
+    with pytest.raises(Infeasible, match="cannot end within its deadline"):
+        released(seeded, settings=settings, deadline_s=6)
+
+
+# --- learning from runs ----------------------------------------------------------------------------------
+
+DAY = timedelta(days=1)
+FIRST = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+def run(
+    store: Store, plan: Plan, number: int, ended: datetime, wall_ms: float, tool: str = "object_detection"
+) -> None:
+    store.save_record(
+        ExecutionRecord(
+            plan_id=plan.id, step_id="s1", tool=tool, try_number=number, bin="b1", host="h",
+            requested=Resources(cpu_cores=1, cpu_mem_gb=1), input_bytes=500_000, output_bytes=100,
+            started_at=ended - timedelta(milliseconds=wall_ms), ended_at=ended,
+            usage=StepUsage(wall_ms=wall_ms, peak_mem_gb=0.6, cpu_seconds=1, peak_cpu_cores=1, outcome=Outcome.SUCCESS),
+        )
+    )  # fmt: skip
+
+
+@pytest.fixture
+def three_days(seeded: Store) -> Store:
+    """Runs of object detection on three days: 1, 2 and 9 seconds each."""
+    for day, wall_ms in enumerate((1000, 2000, 9000)):
+        for i in range(5):
+            made = released(seeded, "Detect faces in the images")
+            run(seeded, made, 1, FIRST + day * DAY + timedelta(hours=i + 1), wall_ms)
+            seeded.log_call(
+                PlannerCall(
+                    at=FIRST + day * DAY + timedelta(hours=i), planner="retrieval", task_chars=1, tools=1, steps=1,
+                    t_inf_ms=100.0 * (day + 1), dispatch_lag_ms=10.0 * (day + 1), plan_id=made.id,
+                )
+            )  # fmt: skip
+            seeded.release_plan_reservations(made.id)
+    return seeded
+
+
+def p50(store: Store, tool: Tool) -> float:
+    from tomas.sizing import QuantileSizer
+
+    model = store.current_model("sizing")
+    assert model is not None
+    return QuantileSizer.from_payload(model.payload).latency_ms(tool, 500_000, 1)[0]
+
+
+def test_each_interval_sees_only_its_past(three_days: Store) -> None:
+    detection = REGISTRY.get("object_detection")
+    for day, expected in enumerate((1000, 2000, 9000)):
+        model = retrain(three_days, FIRST + day * DAY, FIRST + (day + 1) * DAY)
+        assert model.promoted
+        assert model.metrics["records"] == 5
+        assert p50(three_days, detection) == pytest.approx(expected, rel=0.01)
+        latency = three_days.current_model("latency")
+        assert latency is not None
+        assert latency.payload["t_inf_p50_ms"] == 100.0 * (day + 1)
+        assert latency.payload["dispatch_lag_p50_ms"] == 10.0 * (day + 1)
+
+
+def test_a_refit_improves_on_the_version_before(three_days: Store) -> None:
+    retrain(three_days, FIRST, FIRST + DAY)
+    metrics = retrain(three_days, FIRST + 2 * DAY, FIRST + 3 * DAY).metrics
+    assert metrics["latency_pinball_ms_after"] < metrics["latency_pinball_ms_before"]
+    assert metrics["memory_waste_after"] <= 1.0
+
+
+def test_the_same_interval_gives_the_same_version(three_days: Store) -> None:
+    first = retrain(three_days, FIRST, FIRST + DAY)
+    later = retrain(three_days, FIRST + DAY, FIRST + 2 * DAY)
+    assert retrain(three_days, FIRST + DAY, FIRST + 2 * DAY).version == later.version
+    assert later.parent == first.version
+
+
+def test_a_backfill_of_the_past_does_not_displace_the_present(three_days: Store) -> None:
+    present = retrain(three_days, FIRST + 2 * DAY, FIRST + 3 * DAY)
+    past = retrain(three_days, FIRST, FIRST + DAY)
+    assert not past.promoted
+    current = three_days.current_model("sizing")
+    assert current is not None
+    assert current.version == present.version
+
+
+def test_an_interval_without_runs_keeps_what_was_learned(three_days: Store) -> None:
+    detection = REGISTRY.get("object_detection")
+    retrain(three_days, FIRST, FIRST + DAY)
+    empty = retrain(three_days, FIRST + 10 * DAY, FIRST + 11 * DAY)
+    assert empty.metrics["records"] == 0
+    assert p50(three_days, detection) == pytest.approx(1000, rel=0.01)
+    latency = three_days.current_model("latency")
+    assert latency is not None
+    assert latency.payload["t_inf_calls"] == 5
+
+
+def test_the_next_plan_names_and_uses_the_models(three_days: Store) -> None:
+    assert released(three_days).planner.model_version is None
+    sizing = retrain(three_days, FIRST + 2 * DAY, FIRST + 3 * DAY)
+    latency = three_days.current_model("latency")
+    assert latency is not None
+    made = released(three_days, "Detect faces in the images")
+    assert made.planner.model_version == f"{latency.version} {sizing.version}"
+    assert made.steps[0].latency_p50_ms == pytest.approx(9000, rel=0.01)
+    assert made.steps[0].allocation.final.cpu_mem_gb == 0.75
+
+
+def test_a_model_of_another_version_is_left_out_with_a_warning(three_days: Store) -> None:
+    version = three_days.register_model(
+        "sizing", {"version": 99}, interval_start=FIRST, interval_end=FIRST + DAY, metrics={}
+    )
+    three_days.promote_model(version)
+    made = released(three_days)
+    assert any("was not used" in warning for warning in made.warnings)
+    assert made.planner.model_version is None
