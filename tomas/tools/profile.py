@@ -140,7 +140,11 @@ def make_inputs(
 
 def _fill(tool: Tool, port: Port, size: InputSize, target: float, folder: Path, samples: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
-    sources = sorted(path for path in samples.glob("*/*") if _suits(path, port.type))
+    # Smallest first: even a small input then holds every kind of file, and the code each kind needs.
+    sources = sorted(
+        (path for path in samples.glob("*/*") if _suits(path, port.type)),
+        key=lambda path: (path.stat().st_size, path.name),
+    )
     if port.type == "application/jsonl":
         sources = [_records(path, folder) for path in sorted(samples.glob("documents/*.txt"))]
     if not sources:

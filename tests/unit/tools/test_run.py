@@ -122,10 +122,11 @@ from tomas.schema import Resources, Tool
 from tomas.tools.run import run_tool
 tool = Tool.model_validate(dict(
     name="t", family="t", description="t", inputs=[dict(name="files", type="*/*", required=False)],
-    outputs=[dict(name="result", type="application/jsonl")], input_size=dict(small_max_bytes=1, medium_max_bytes=2),
+    outputs=[dict(name="result", type="application/jsonl")],
+    input_size=dict(small_max_bytes=1, medium_max_bytes=2),
     runner=dict(kind="python", callable="helper_tools:sleep_with_family")))
-run_tool(tool, {{}}, dict(note={str(note)!r}), Path({str(tmp_path / "out")!r}), Resources(cpu_cores=1, cpu_mem_gb=1),
-         timeout_s=100)
+out = Path({str(tmp_path / "out")!r})
+run_tool(tool, {{}}, dict(note={str(note)!r}), out, Resources(cpu_cores=1, cpu_mem_gb=1), timeout_s=100)
 """
     supervisor = subprocess.Popen([sys.executable, "-c", code])
     child, grandchild, stranger = family(note)
@@ -211,7 +212,7 @@ def test_a_tool_whose_model_is_absent_is_refused_with_a_remedy(
     registry: Any, run: Run, samples: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("TOMAS_CAPTIONING_MODEL", raising=False)
-    with pytest.raises(ToolUnavailable, match="Remedy: .*set TOMAS_CAPTIONING_MODEL"):
+    with pytest.raises(ToolUnavailable, match=r"Remedy: .*set TOMAS_CAPTIONING_MODEL"):
         run(registry.get("image_captioning"), {"images": [samples / "images" / "coffee.jpg"]})
 
 
