@@ -56,7 +56,7 @@ class Registry:
                 name = row.get("name", "?") if isinstance(row, Mapping) else "?"
                 raise DataError(
                     f"{path}, row {number} (tool {name}), field {field}: {first['msg']}.",
-                    remedy="Correct that field; docs/tools.md describes the columns.",
+                    remedy="Correct that field.",
                 ) from None
             except DataError as error:
                 raise DataError(f"{path}, row {number}: {error.what}", remedy=error.remedy) from None
