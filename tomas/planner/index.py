@@ -77,19 +77,20 @@ class ToolIndex:
         ]
         return sorted(matches, key=lambda match: (-match.score, match.tool))
 
-    def converters(self, media: frozenset[str], *, among: Iterable[str]) -> list[str]:
-        """The one tool, or shortest chain of tools, that turns one of the named kinds of media into another.
+    def converters(self, named: frozenset[str], given: frozenset[str], *, among: Iterable[str]) -> list[str]:
+        """The one tool, or shortest chain of tools, that turns one kind of media into another that is named.
 
-        Empty where no tool does, or where several do equally and the clause must say more.
+        :param named: kinds that the clause names; its source is one of them, or of ``given``.
+        :return: empty where no tool does, or where several do equally and the clause must say more.
         """
         allowed = set(among)
         entries = [entry for entry in self._entries if entry.tool.name in allowed and len(entry.kinds) == 1]
         found: dict[int, list[list[str]]] = {}
-        for source in media:
+        for source in sorted(named if len(named) > 1 else given):
             chains = [([entry], entry.produces) for entry in entries if entry.kinds == {source}]
             for length in (1, 2):
                 for chain, produces in chains:
-                    if len(chain) == length and produces & (media - {source}):
+                    if len(chain) == length and produces & (named - {source}):
                         found.setdefault(length, []).append([entry.tool.name for entry in chain])
                 chains = [
                     ([*chain, entry], entry.produces)

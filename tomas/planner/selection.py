@@ -12,6 +12,8 @@ __all__ = ["Choice", "Selection", "select"]
 
 _SECOND_TOOL_COVER = 0.99
 """A clause names a second tool only if what is left of it holds a whole alias."""
+_VAGUE_COVER = 0.3
+"""A match that holds less of every alias gives way to a tool that turns what is given into what is named."""
 _DOUBT = 2.0
 _CONVERSION_CONFIDENCE = 0.5
 """For a tool that is chosen because it alone turns one named kind of media into the other."""
@@ -63,8 +65,13 @@ def select(
         matches = index.search(query, among=among, media=context)
         # A tool for other data than is given must be named beyond doubt.
         doubtful = bool(matches) and bool(given) and not index.works_on(matches[0].tool, given)
-        if not matches or matches[0].score < threshold * (_DOUBT if doubtful else 1.0):
-            converters = index.converters(query.media, among=among)
+        least = threshold * (_DOUBT if doubtful else 1.0)
+        converters = (
+            index.converters(query.media, given or media, among=among)
+            if not matches or matches[0].score < least or matches[0].alias_cover < _VAGUE_COVER
+            else []
+        )
+        if converters or not matches or matches[0].score < least:
             for name in converters:
                 _add(chosen, Choice(name, threshold, _CONVERSION_CONFIDENCE, part.stage, part.text, ()))
             if query.terms and not converters:

@@ -227,7 +227,9 @@ def run(
             plan_id=plan.id, step_id="s1", tool=tool, try_number=number, bin="b1", host="h",
             requested=Resources(cpu_cores=1, cpu_mem_gb=1), input_bytes=500_000, output_bytes=100,
             started_at=ended - timedelta(milliseconds=wall_ms), ended_at=ended,
-            usage=StepUsage(wall_ms=wall_ms, peak_mem_gb=0.6, cpu_seconds=1, peak_cpu_cores=1, outcome=Outcome.SUCCESS),
+            usage=StepUsage(
+                wall_ms=wall_ms, peak_mem_gb=0.6, cpu_seconds=1, peak_cpu_cores=1, outcome=Outcome.SUCCESS
+            ),
         )
     )  # fmt: skip
 
