@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -22,30 +21,30 @@ from tomas.demo.home import HOST, Home, Secrets, choose_port, write_private
 from tomas.demo.interrupts import Interrupts
 from tomas.demo.metadata import Metadata, TaskInstanceRow
 from tomas.demo.postgres import EmbeddedPostgres
-from tomas.demo.processes import Supervisor, died, tail
+from tomas.demo.processes import Supervisor
 from tomas.demo.progress import Progress
 from tomas.demo.seed import close_interrupted, declare_queues, seed_store
+from tomas.demo.services import (
+    AIRFLOW,
+    MIGRATION,
+    SAMPLER,
+    StackError,
+    finish_migration,
+    instant,
+    queues,
+    service_commands,
+    wait_ready,
+)
 from tomas.demo.warm_up import warm_up, write_warm_up_dag
-from tomas.errors import TomasError
 from tomas.schema import Bin
 
 if TYPE_CHECKING:
     from tomas.store import Store
 
-__all__ = ["PLANNER_QUEUE", "Stack", "StackError"]
+__all__ = ["Stack", "StackError"]
 
-PLANNER_QUEUE = env.PLANNER_QUEUE
-_FALLBACK_QUEUE = "default"
-"""What DAGs written for Airflow's usual default queue name; the planner's worker serves it too."""
-
-_AIRFLOW = [sys.executable, "-m", "airflow"]
-_CONCURRENCY = 6
-_START_TIMEOUT_S = 300.0
 _IMPORT_ERROR_S = 30.0
-
-
-class StackError(TomasError):
-    """The stack did not come up, or is used before it is up."""
+"""How long a DAG may be missing while some file cannot be imported."""
 
 
 class Stack:
@@ -80,7 +79,6 @@ class Stack:
         self._supervisor: Supervisor | None = None
         self._clients: dict[str, AirflowApi] = {}
         self._store: Store | None = None
-        self._health: dict[str, Any] = {}
         self.bins: list[Bin] = []
         self.started_at = datetime.now(UTC)
 
@@ -124,7 +122,7 @@ class Stack:
             self._prepare_databases()
         with self.progress.phase("Airflow, workers and sampler started"):
             self._start_services()
-            self._wait_ready()
+            wait_ready(self._running(), self.airflow_api, self.progress, since=self.started_at)
         with self.progress.phase("Pools created, Airflow warmed up"):
             self._create_pools()
             warm_up(self.airflow_api, self.progress)
@@ -234,7 +232,7 @@ class Stack:
     def airflow(self, *arguments: str, timeout_s: float = 180.0) -> subprocess.CompletedProcess[str]:
         """Run ``airflow ARGUMENTS`` inside this stack's environment."""
         return subprocess.run(
-            [*_AIRFLOW, *arguments],
+            [*AIRFLOW, *arguments],
             env=self.environment(),
             text=True,
             capture_output=True,
@@ -286,11 +284,11 @@ class Stack:
         began = time.monotonic()
         while True:
             row = self.airflow_api.dag(dag_id)
-            if row is not None and not row["is_stale"] and _instant(row["last_parsed_time"]) >= self.started_at:
+            if row is not None and not row["is_stale"] and instant(row["last_parsed_time"]) >= self.started_at:
                 return
             waited_s = time.monotonic() - began
             errors = [
-                one for one in self.airflow_api.import_errors() if _instant(one["timestamp"]) >= self.started_at
+                one for one in self.airflow_api.import_errors() if instant(one["timestamp"]) >= self.started_at
             ]
             # Another file's error says nothing about this DAG, so it gets a while to appear all the same.
             if waited_s > timeout_s or (errors and waited_s > min(_IMPORT_ERROR_S, timeout_s)):
@@ -336,101 +334,31 @@ class Stack:
         wanted = [version("apache-airflow"), self.metadata.schema_revision()]
         migrating = schema != wanted or wanted[1] is None
         if migrating:
-            self._running().spawn("airflow-db-migrate", [*_AIRFLOW, "db", "migrate"], self.environment())
+            self._running().spawn(MIGRATION, [*AIRFLOW, "db", "migrate"], self.environment())
         self.progress.waiting("TOMAS's schema and data")
         self.bins = seed_store(self.store)
         if tries := close_interrupted(self.store):
             self.progress.line(f"Marked {tries} steps as killed that an earlier run had left unfinished.")
         declare_queues(
             self.environment()["AIRFLOW__CELERY__BROKER_URL"],
-            [PLANNER_QUEUE, _FALLBACK_QUEUE, *(item.queue for item in self.bins)],
+            queues(self.bins),
         )
         if migrating:
-            self._finish_migration()
-
-    def _finish_migration(self) -> None:
-        service = self._running().services["airflow-db-migrate"]
-        deadline = time.monotonic() + _START_TIMEOUT_S
-        while service.returncode is None:
-            self.progress.waiting("airflow db migrate")
-            if time.monotonic() > deadline:
-                raise StackError(
-                    f"airflow db migrate did not end within {_START_TIMEOUT_S:g} s. Its last messages:\n"
-                    f"{tail(service.log)}\n",
-                    remedy=f"Read {service.log}.",
-                )
-            time.sleep(0.2)
-        if service.returncode != 0:
-            raise died(service)
-        self._running().forget(service.name)
-        self.home.update_state(airflow_schema=[version("apache-airflow"), self.metadata.schema_revision()])
-
-    def _commands(self) -> dict[str, list[str]]:
-        worker = [*_AIRFLOW, "celery", "worker", "--skip-serve-logs", "--without-gossip", "--without-mingle"]
-        commands = {
-            "api-server": [*_AIRFLOW, "api-server"],
-            "scheduler": [*_AIRFLOW, "scheduler", "--skip-serve-logs"],
-            "dag-processor": [*_AIRFLOW, "dag-processor"],
-            "worker-planner": [*worker, "-c", "2", "-q", f"{PLANNER_QUEUE},{_FALLBACK_QUEUE}"],
-        }
-        for item in self.bins:
-            commands[f"worker-{item.name}"] = [*worker, "-c", str(_CONCURRENCY), "-q", item.queue]
-        commands["triggerer"] = [*_AIRFLOW, "triggerer", "--skip-serve-logs"]
-        commands["sampler"] = [sys.executable, "-c", "from tomas.cli import main; main()", "sampler"]
-        return commands
+            finish_migration(self._running(), self.progress)
+            self.home.update_state(airflow_schema=[version("apache-airflow"), self.metadata.schema_revision()])
 
     def _start_services(self) -> None:
-        for name in self._commands():
+        for name in service_commands(self.bins):
             self._spawn(name)
 
     def _spawn(self, name: str) -> None:
         variables = self.environment()
-        if name == "sampler":
+        if name == SAMPLER:
             variables["TOMAS__STORE__DSN"] = self.store_dsn
-        self._running().spawn(name, self._commands()[name], variables)
-
-    def _wait_ready(self) -> None:
-        """Poll until every part has shown a sign of life of its own since it was started."""
-        waiting: dict[str, Callable[[], bool]] = {
-            "api-server": lambda: self._is_healthy("metadatabase"),
-            "scheduler": lambda: self._is_healthy("scheduler"),
-            "dag-processor": lambda: self._is_healthy("dag_processor"),
-            "triggerer": lambda: self._is_healthy("triggerer"),
-        }
-        for name in self._commands():
-            if name.startswith("worker-"):
-                waiting[name] = lambda name=name: " ready." in self.logs(name)  # type: ignore[misc]
-        deadline = time.monotonic() + _START_TIMEOUT_S
-        while waiting:
-            self._running().check()
-            self._health = self.airflow_api.health()
-            waiting = {name: check for name, check in waiting.items() if not check()}
-            if waiting and time.monotonic() > deadline:
-                name = next(iter(waiting))
-                raise StackError(
-                    f"Not ready after {_START_TIMEOUT_S:g} s: {', '.join(waiting)}. Last messages of {name}:\n"
-                    f"{tail(self._running().log_path(name))}\n",
-                    remedy=f"Read the logs in {self.home.logs}.",
-                )
-            if waiting:
-                self.progress.waiting(", ".join(waiting))
-                time.sleep(0.5)
-
-    def _is_healthy(self, part: str) -> bool:
-        """Healthy by Airflow's monitor, with a heartbeat younger than this start."""
-        state = self._health.get(part) or {}
-        if state.get("status") != "healthy":
-            return False
-        beat = state.get(f"latest_{part}_heartbeat")
-        return part == "metadatabase" or (beat is not None and _instant(beat) > self.started_at)
+        self._running().spawn(name, service_commands(self.bins)[name], variables)
 
     def _create_pools(self) -> None:
         from tomas.airflow.sync import wanted_pools
 
         for name, (slots, description) in wanted_pools(self.bins).items():
             self.airflow_api.set_pool(name, slots, description)
-
-
-def _instant(text: str | None) -> datetime:
-    """An ISO time of Airflow's API; the beginning of time for None."""
-    return datetime.fromisoformat(text) if text else datetime.min.replace(tzinfo=UTC)
