@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { averageCores, bindingWords, commonFolder, planPath, planView, suggest, taskPath } from "../../../tomas/airflow/static/model.js";
+import { averageCores, bindingWords, commonFolder, planPath, planView, shortUri, suggest, taskPath } from "../../../tomas/airflow/static/model.js";
 
 const ZERO = Date.parse("2026-03-02T09:30:00Z");
 const at = (ms) => new Date(ZERO + ms).toISOString();
@@ -140,4 +140,9 @@ test("many files are named by their common folder", () => {
   assert.equal(commonFolder(["/very/deep/place/of/images/a.png", "/very/deep/place/of/images/b.png"]), "\u2026/of/images/");
   assert.equal(commonFolder(["/a/x/1.png", "/a/y/2.png"]), "/a/");
   assert.equal(commonFolder(["a.png", "b.png"]), "several places");
+});
+
+test("a long address keeps its end", () => {
+  assert.equal(shortUri("s3://bucket/in/a.png"), "s3://bucket/in/a.png");
+  assert.equal(shortUri("/srv/tomas/artifacts/plan/s1/1/labels.jsonl"), "\u2026/s1/1/labels.jsonl");
 });

@@ -3,7 +3,7 @@
 import { h } from "./dom.js";
 import { notice } from "./element.js";
 import * as format from "./format.js";
-import { commonFolder } from "./model.js";
+import { commonFolder, shortUri } from "./model.js";
 import { statePill } from "./table.js";
 
 /** Task text, status and the plan's identity; `task` is `{whole, toggle}`: whether a long text stands in full. */
@@ -150,7 +150,7 @@ function outputWords(name, binding, plan, produced) {
 function inputWords(input) {
   const size = input.bytes === null || input.bytes === undefined ? "" : `, ${format.bytes(input.bytes)}`;
   const kind = h("span", { class: "muted" }, ` ${input.type}${size}`);
-  if (input.uris.length === 1) return [h("span", { class: "mono" }, input.uris[0]), kind];
+  if (input.uris.length === 1) return [h("span", { class: "mono", title: input.uris[0] }, shortUri(input.uris[0])), kind];
   const names = input.uris.slice(0, 50).join("\n") + (input.uris.length > 50 ? "\n\u2026" : "");
   return [h("span", { title: names }, `${format.count(input.uris.length, "file")} in `, h("span", { class: "mono" }, commonFolder(input.uris))), kind];
 }

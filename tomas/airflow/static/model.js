@@ -189,6 +189,12 @@ export function bindingWords(binding) {
   return binding.source === "request" ? `request: ${binding.name}` : `${binding.step} \u2192 ${binding.output}`;
 }
 
+/** The last three parts of an address; a tooltip gives the whole. */
+export function shortUri(uri) {
+  const parts = uri.split("/");
+  return parts.length > 5 ? `\u2026/${parts.slice(-3).join("/")}` : uri;
+}
+
 /** Last two parts of the folder that all addresses share, or its whole where it is short. */
 export function commonFolder(uris) {
   const parts = uris.map((uri) => uri.split("/").slice(0, -1));

@@ -5,9 +5,9 @@ const CSS = `
   --fg: var(--chakra-colors-fg, #1a202c);
   --muted: var(--chakra-colors-fg-muted, #5b6472);
   --panel: var(--chakra-colors-bg, #ffffff);
-  --inset: var(--chakra-colors-bg-subtle, #f5f7fa);
-  --line: var(--chakra-colors-border, #dfe4ea);
-  --strong-line: var(--chakra-colors-border-emphasized, #c3cbd5);
+  --inset: color-mix(in srgb, var(--fg) 5%, var(--panel));
+  --line: color-mix(in srgb, var(--fg) 13%, var(--panel));
+  --strong-line: color-mix(in srgb, var(--fg) 26%, var(--panel));
   --accent: #0e7fc1;
   --critical: #ea580c;
   --ok: var(--chakra-colors-success-solid, #16a34a);

@@ -2,7 +2,7 @@
 
 import { h } from "./dom.js";
 import * as format from "./format.js";
-import { averageCores, bindingWords, taskPath } from "./model.js";
+import { averageCores, bindingWords, shortUri, taskPath } from "./model.js";
 import { stateColour } from "./style.js";
 
 const COLUMNS = [
@@ -172,7 +172,7 @@ export function stepDetail(row, view) {
       ["Requested", format.resources(step.allocation.final)],
       ["Floor from history", format.resources(step.allocation.floor)],
       ["Proposed by the model", step.allocation.proposed ? format.resources(step.allocation.proposed) : "none"],
-      ["Right tool", `${format.percent(step.confidence)} sure`],
+      ["Choice of the tool", `${format.percent(step.confidence)} sure`],
     ]),
     factsBlock("Inputs and arguments", [
       ...Object.entries(step.inputs).map(([port, bindings]) => [port, bindings.map(bindingWords).join(", ")]),
@@ -228,11 +228,15 @@ function triesBlock(row) {
   );
 }
 
+function artifactWords(artifact) {
+  return [h("span", { class: "mono", title: artifact.uri }, shortUri(artifact.uri)), h("span", { class: "muted" }, ` ${artifact.type}`)];
+}
+
 function outputsBlock(last) {
   if (!last?.record.outputs.length) return null;
   return factsBlock(
     "Outputs",
-    last.record.outputs.slice(0, 20).map((artifact) => [artifact.name, `${artifact.uri} (${artifact.type})`]).concat(
+    last.record.outputs.slice(0, 20).map((artifact) => [artifact.name, artifactWords(artifact)]).concat(
       last.record.outputs.length > 20 ? [["", `and ${last.record.outputs.length - 20} more`]] : [],
     ),
   );
