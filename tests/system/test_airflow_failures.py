@@ -10,7 +10,7 @@ import pytest
 
 from tests.system.airflow_checks import TOOL, errors_in_log, instance, plan_of, plans_of, tools_of
 from tomas.demo.stack import Stack
-from tomas.schema import Outcome, PlanStatus
+from tomas.schema import Bin, Outcome, PlanStatus, WorkerClass
 
 
 def run_until_failed(stack: Stack, dag_id: str, conf: dict[str, object] | None = None) -> str:
@@ -112,6 +112,24 @@ def test_a_missing_pool_stops_the_plan_before_its_release_and_sync_repairs_it(st
         lines = sync(stack)
     assert f"pool {pool}: created with 100 slots" in lines
     assert sync(stack).splitlines()[-1] == "Every pool is as the bins need it."
+
+
+def test_queues_without_a_worker_are_not_planned_on(stack: Stack) -> None:
+    classes = stack.store.worker_classes()
+    lost = Bin(
+        name="lost_1", worker_class="lost", queue="tomas_lost_1", pool="tomas_lost_1", capacity=classes[0].capacity
+    )
+    stack.store.upsert_worker_classes([WorkerClass(name="lost", capacity=lost.capacity, bins=[lost])], prune=True)
+    stack.airflow_api.set_pool(lost.pool, 100, "TOMAS bin lost_1")
+    try:
+        run_id = run_until_failed(stack, "probe_simple")
+    finally:
+        stack.store.upsert_worker_classes(classes, prune=True)
+        stack.airflow_api.request("DELETE", f"/pools/{lost.pool}")
+    message = errors_in_log(stack, instance(stack, "probe_simple", run_id, "plan"), "probe_simple", run_id)
+    assert "No live worker consumes any of the queues tomas_lost_1" in message
+    assert "airflow celery worker --queues tomas_lost_1" in message
+    assert plans_of(stack, run_id) == []
 
 
 def sync(stack: Stack) -> str:

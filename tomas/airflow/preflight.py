@@ -70,6 +70,7 @@ def check(
 def _ask(pools: list[str], dag_id: str, run_id: str, task_id: str, map_index: int) -> dict[str, Any]:
     from tomas.airflow.xcom import read_row, write_row
 
+    _answer_here_if_in_process()
     where = {"dag_id": dag_id, "run_id": run_id, "task_id": task_id}
     write_row(PREFLIGHT_KEY, {"pools": pools}, map_index=map_index, **where)
     answer = read_row(PREFLIGHT_KEY, map_index=map_index, **where)
@@ -84,6 +85,17 @@ def _ask(pools: list[str], dag_id: str, run_id: str, task_id: str, map_index: in
             remedy="Install airflow-provider-tomas there as a package, and restart the API server.",
         )
     return answer
+
+
+def _answer_here_if_in_process() -> None:
+    """Under ``dag.test()`` this very process is the API server; no plugin saw that when it was loaded."""
+    from airflow.sdk.execution_time import task_runner
+    from airflow.sdk.execution_time.supervisor import InProcessSupervisorComms
+
+    if isinstance(task_runner.SUPERVISOR_COMMS, InProcessSupervisorComms):
+        from tomas.airflow import listeners
+
+        listeners.install()
 
 
 def check_pools(bins: Sequence[Bin], pools: dict[str, dict[str, Any]]) -> None:
@@ -113,27 +125,32 @@ def check_pools(bins: Sequence[Bin], pools: dict[str, dict[str, Any]]) -> None:
 def live_queues(queues: Sequence[str], settings: Settings) -> tuple[set[str] | None, str]:
     """Queues with a live consumer, and how that is known; None where it cannot be known.
 
-    Celery workers are asked over the broker if it can broadcast (Redis, RabbitMQ). Over a Postgres broker they
-    cannot be asked; there each worker that has TOMAS's connection in its environment holds a lock per queue in
-    TOMAS's store. Other executors keep no register of consumers that a task could read.
+    Each Celery worker that has TOMAS's connection in its environment holds a lock per queue in TOMAS's store.
+    Workers without it are asked over the broker, if that can broadcast (Redis, RabbitMQ; a Postgres broker
+    cannot). Other executors keep no register of consumers that a task could read.
     """
     from airflow.configuration import conf
 
     executor = conf.get("core", "executor")
     if "CeleryExecutor" not in executor:
         return None, f"consumers not checked: executor {executor} keeps no register of them"
+    live: set[str] = set()
+    asked: list[str] = []
+    if settings.store.dsn is not None:
+        from tomas.store.presence import announced_queues
+
+        live = announced_queues(
+            settings.store.dsn.get_secret_value(), queues, connect_timeout_s=settings.store.connect_timeout_s
+        )
+        asked.append("read the locks that workers hold in TOMAS's store")
+    if live.issuperset(queues):
+        return live, asked[0]
     from airflow.providers.celery.executors.celery_executor_utils import app
 
     with app.connection_for_read() as connection:
         can_broadcast = connection.supports_exchange_type("fanout")
     if can_broadcast:
         replies = app.control.inspect(timeout=_INSPECT_TIMEOUT_S).active_queues() or {}
-        return {entry["name"] for worker in replies.values() for entry in worker}, "asked the Celery workers"
-    if settings.store.dsn is None:
-        return None, "consumers not checked: the broker cannot broadcast"
-    from tomas.store.presence import announced_queues
-
-    live = announced_queues(
-        settings.store.dsn.get_secret_value(), queues, connect_timeout_s=settings.store.connect_timeout_s
-    )
-    return live, "read the locks that workers hold in TOMAS's store"
+        live |= {entry["name"] for worker in replies.values() for entry in worker}
+        asked.append("asked the Celery workers")
+    return (live, ", ".join(asked)) if asked else (None, "consumers not checked: the broker cannot broadcast")
