@@ -45,7 +45,7 @@ test("text is cut to its room, wide characters counted as wide", () => {
 
 test("ticks are round, even, within the span, and near the wanted number", () => {
   for (const span of [3, 90, 840, 1_000, 9_999, 61_000, 3_600_000, 5 * 86_400_000]) {
-    const found = format.ticks(span, 6);
+    const found = format.ticks(0, span, 6);
     assert.equal(found[0], 0);
     assert.ok(found.at(-1) <= span * 1.000001);
     assert.ok(found.length >= 2 && found.length <= 7, `${span}: ${found}`);
@@ -54,13 +54,20 @@ test("ticks are round, even, within the span, and near the wanted number", () =>
   }
 });
 
+test("ticks reach back before the release and keep zero", () => {
+  assert.deepEqual(format.ticks(-4800, 21_000, 6), [0, 5000, 10_000, 15_000, 20_000]);
+  assert.deepEqual(format.ticks(-5200, 9000, 6), [-5000, 0, 5000]);
+  assert.equal(format.tickLabel(-5000), "\u22125 s");
+});
+
 test("tick labels", () => {
   const cases = [[0, "0"], [500, "500 ms"], [2500, "2.5 s"], [60_000, "1 min"], [90_000, "1:30 min"], [5_400_000, "1:30 h"]];
   for (const [value, words] of cases) assert.equal(format.tickLabel(value), words);
 });
 
 test("a scale maps its ends; an empty span maps to its start", () => {
-  const x = format.scale(2000, 100, 300);
+  const x = format.scale(0, 2000, 100, 300);
   assert.deepEqual([x(0), x(1000), x(2000)], [100, 200, 300]);
-  assert.equal(format.scale(0, 100, 300)(5), 100);
+  assert.equal(format.scale(0, 0, 100, 300)(5), 100);
+  assert.equal(format.scale(-1000, 1000, 0, 100)(0), 50);
 });

@@ -100,7 +100,8 @@ test("load lasts to the p90, also where the planned end is earlier", () => {
   assert.deepEqual(plannedLoad([early], "a", "cpu_cores"), [[0, 1], [180, 0]]);
 });
 
-test("stairs run from 0 to the span", () => {
-  assert.deepEqual(stairs([[0, 2], [50, 1]], 100), [[0, 2], [50, 2], [50, 1], [100, 1]]);
-  assert.deepEqual(stairs([[20, 2], [500, 1]], 100), [[0, 0], [20, 0], [20, 2], [100, 2]]);
+test("stairs run from the begin to the end", () => {
+  assert.deepEqual(stairs([[-80, 3], [-60, 2], [10, 1]], -50, 20), [[-50, 2], [10, 2], [10, 1], [20, 1]]);
+  assert.deepEqual(stairs([[0, 2], [50, 1]], 0, 100), [[0, 2], [50, 2], [50, 1], [100, 1]]);
+  assert.deepEqual(stairs([[20, 2], [500, 1]], 0, 100), [[0, 0], [20, 0], [20, 2], [100, 2]]);
 });

@@ -103,6 +103,12 @@ test("logged planning times give the dispatch where no step has begun", () => {
   assert.equal(view.dispatchedMs, 300);
 });
 
+test("steps that began before the planned release widen the axis to the left", () => {
+  const view = planView(entry(STEPS, { a: { task: task("success"), records: [record(1, -700, -200)] } }), ZERO);
+  assert.equal(view.beginMs, -800);
+  assert.equal(planView(entry(STEPS, {}), ZERO).beginMs, 0);
+});
+
 test("a suggestion leaves a fifth above the peak", () => {
   assert.deepEqual(suggest(STEPS[0], record(1, 0, 500)), { cpu_cores: 1, cpu_mem_gb: 0.625, atLeast: false, verdict: "smaller" });
   const close = record(1, 0, 500, "success", { usage: { wall_ms: 500, cpu_seconds: 0.4, peak_mem_gb: 0.8, outcome: "success" } });

@@ -118,18 +118,19 @@ const TICK_STEPS_MS = [
   3600e3, 7200e3, 14400e3, 43200e3, 86400e3,
 ];
 
-/** Tick positions in ms from 0 to at most `span`, evenly spaced on round values, about `wanted` of them. */
-export function ticks(span, wanted = 6) {
-  const least = span / Math.max(1, wanted);
+/** Tick positions in ms within [`begin`, `end`], evenly spaced on round values, 0 among them, about `wanted`. */
+export function ticks(begin, end, wanted = 6) {
+  const least = (end - begin) / Math.max(1, wanted);
   const step = TICK_STEPS_MS.find((candidate) => candidate >= least) ?? Math.ceil(least / 86400e3) * 86400e3;
   const found = [];
-  for (let at = 0; at <= span + step * 1e-6; at += step) found.push(at);
+  for (let i = Math.ceil(begin / step - 1e-6); i * step <= end + step * 1e-6; i += 1) found.push(i * step + 0);
   return found;
 }
 
 /** A tick's label: short, with its unit. */
 export function tickLabel(value) {
   if (value === 0) return "0";
+  if (value < 0) return `${MINUS}${tickLabel(-value)}`;
   if (value < 1000) return `${value} ms`;
   if (value < 60e3) return `${trimmed(value / 1000)} s`;
   if (value < 3600e3) {
@@ -140,8 +141,8 @@ export function tickLabel(value) {
   return minutes ? `${Math.floor(value / 3600e3)}:${String(minutes).padStart(2, "0")} h` : `${value / 3600e3} h`;
 }
 
-/** A linear scale from [0, span] ms to [from, to] px. */
-export function scale(span, from, to) {
-  const factor = span > 0 ? (to - from) / span : 0;
-  return (value) => from + value * factor;
+/** A linear scale from [begin, end] ms to [from, to] px. */
+export function scale(begin, end, from, to) {
+  const factor = end > begin ? (to - from) / (end - begin) : 0;
+  return (value) => from + (value - begin) * factor;
 }

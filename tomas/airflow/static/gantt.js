@@ -21,15 +21,16 @@ const RESOURCES = [
 /** Geometry that the chart and the strips share: `width` px in all, `left` px for labels, a time scale. */
 export function timeFrame(view, width) {
   const left = width < 620 ? 104 : 216;
-  const span = view.spanMs * 1.02;
   const right = width < 620 ? 24 : RIGHT;
-  return { width, left, right, span, x: format.scale(span, left, width - right) };
+  const begin = view.beginMs;
+  const span = begin + (view.spanMs - begin) * 1.02;
+  return { width, left, right, begin, span, x: format.scale(begin, span, left, width - right) };
 }
 
 /** The timeline: a sticky axis above, and one lane per bin with one row per step. */
 export function drawGantt(view, frame, binIndex, selected, select) {
   const rowHeight = view.rows.length >= COMPACT_FROM ? 24 : 34;
-  const marks = format.ticks(frame.span, Math.max(2, Math.floor((frame.width - frame.left) / 110)));
+  const marks = format.ticks(frame.begin, frame.span, Math.max(2, Math.floor((frame.width - frame.left) / 110)));
   const lanes = [];
   const rules = [];
   let y = 2;
@@ -50,7 +51,7 @@ export function drawGantt(view, frame, binIndex, selected, select) {
     "svg",
     { class: "axis", width: frame.width, height: AXIS_HEIGHT, "aria-hidden": "true" },
     svg("text", { class: "muted tiny", x: 10, y: 16 }, frame.left > 150 ? "from the planned release" : "time"),
-    marks.map((at) => svg("text", { class: "muted tiny", x: frame.x(at), y: 16, "text-anchor": at === 0 ? "start" : "middle" }, format.tickLabel(at))),
+    marks.map((at) => svg("text", { class: "muted tiny", x: frame.x(at), y: 16, "text-anchor": at === frame.begin ? "start" : "middle" }, format.tickLabel(at))),
   );
   const chart = svg(
     "svg",
@@ -202,11 +203,11 @@ function rowWords(row) {
 
 function verticals(view, frame, bottom) {
   const lines = [];
-  if (view.dispatchedMs !== null && view.dispatchedMs > 0) {
+  if (view.dispatchedMs !== null && Math.abs(view.dispatchedMs) > 1) {
     const x = frame.x(view.dispatchedMs);
     lines.push(svg("line", { class: "released", x1: x, x2: x, y1: 0, y2: bottom }, svg("title", null, "actual release")));
   }
-  if (view.nowMs !== null && view.nowMs >= 0 && view.nowMs <= frame.span) {
+  if (view.nowMs !== null && view.nowMs >= frame.begin && view.nowMs <= frame.span) {
     const x = frame.x(view.nowMs);
     lines.push(svg("line", { class: "now", x1: x, x2: x, y1: 0, y2: bottom }, svg("title", null, "now")));
   }
@@ -229,15 +230,15 @@ function matters(view, bin, resource) {
 function strip(view, bin, resource, frame, binIndex) {
   const load = plannedLoad(view.plan.steps, bin.name, resource.name);
   const peak = Math.max(0, ...load.map(([, amount]) => amount));
-  const curve = bin.curve?.points.map((point) => [Math.max(0, point[0]), point[resource.index]]) ?? [];
+  const curve = bin.curve?.points.map((point, i) => [i === 0 ? Math.min(frame.begin, point[0]) : point[0], point[resource.index]]) ?? [];
   const capacity = bin.capacity?.[resource.name] ?? null;
   const top = Math.max(peak, capacity ?? 0, ...curve.map(([, amount]) => amount), 1e-9) * 1.08;
   const height = (amount) => STRIP_HEIGHT - 2 - (amount / top) * (STRIP_HEIGHT - 8);
   const filled = (name, points) => {
     if (!points.length) return null;
-    const line = stairs(points, frame.span).map(([at, amount]) => `${frame.x(at)},${height(amount)}`).join(" L");
+    const line = stairs(points, frame.begin, frame.span).map(([at, amount]) => `${frame.x(at)},${height(amount)}`).join(" L");
     return [
-      svg("path", { class: name, d: `M${frame.x(0)},${height(0)} L${line} L${frame.x(frame.span)},${height(0)} Z` }),
+      svg("path", { class: name, d: `M${frame.left},${height(0)} L${line} L${frame.x(frame.span)},${height(0)} Z` }),
       svg("path", { class: `${name}-line`, d: `M${line}` }),
     ];
   };

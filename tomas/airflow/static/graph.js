@@ -45,12 +45,27 @@ const touches = (selected, from, to) => (selected !== null && (selected === from
 function waitPath({ from, to }, nodes, size) {
   const a = nodes.get(from);
   const b = nodes.get(to);
-  const [x0, y0] = [a.x + size.width / 2, a.y < b.y ? a.y + size.height : a.y];
-  const [x1, y1] = [b.x + size.width / 2, a.y < b.y ? b.y : b.y + size.height];
-  const middle = (y0 + y1) / 2;
-  const path = svg("path", { class: "edge bin", d: `M${x0},${y0} C${x0},${middle} ${x1},${middle} ${x1},${y1}` });
+  const path = svg("path", { class: "edge bin", d: a.layer === b.layer ? sideways(a, b, size) : across(a, b, size) });
   path.append(svg("title", null, `${to} waits for room that ${from} leaves`));
   return path;
+}
+
+/** Within a column: straight to a neighbour, else around the nodes between, on their left. */
+function sideways(a, b, size) {
+  const [upper, lower] = a.y < b.y ? [a, b] : [b, a];
+  const room = lower.y - upper.y - size.height;
+  if (room <= 1.5 * size.gapY) {
+    const x = upper.x + size.width / 2;
+    return `M${x},${upper.y + size.height} L${x},${lower.y}`;
+  }
+  const out = a.x - size.gapX * 0.45;
+  const [y0, y1] = [upper.y + size.height / 2, lower.y + size.height / 2];
+  return `M${a.x},${y0} C${out},${y0} ${out},${y0} ${out},${y0 + 12} L${out},${y1 - 12} C${out},${y1} ${out},${y1} ${a.x},${y1}`;
+}
+
+function across(a, b, size) {
+  const [left, right] = a.layer < b.layer ? [a, b] : [b, a];
+  return edgePath([[left.x + size.width, left.y + size.height * 0.72], [right.x, right.y + size.height * 0.72]]);
 }
 
 function node(row, { x, y }, size, compact, binIndex, selected, select) {

@@ -216,16 +216,16 @@ export function plannedLoad(steps, bin, resource) {
     });
 }
 
-/** Corner points of a step function given as `[[at, amount], …]`, from 0 to `span`. */
-export function stairs(points, span) {
-  const corners = [];
-  let amount = points.length && points[0][0] <= 0 ? points[0][1] : 0;
-  corners.push([0, amount]);
-  for (const [at, next] of points) {
-    if (at > span) break;
-    if (at > 0) corners.push([at, amount], [at, next]);
+/** Corner points of a step function given as `[[at, amount], …]`, from `begin` to `end`; 0 before its first point. */
+export function stairs(points, begin, end) {
+  const earlier = points.filter(([at]) => at <= begin);
+  let amount = earlier.length ? earlier.at(-1)[1] : 0;
+  const corners = [[begin, amount]];
+  for (const [at, next] of points.slice(earlier.length)) {
+    if (at > end) break;
+    corners.push([at, amount], [at, next]);
     amount = next;
   }
-  corners.push([span, amount]);
+  corners.push([end, amount]);
   return corners;
 }

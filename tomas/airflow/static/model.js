@@ -51,6 +51,7 @@ export function planView(entry, now) {
     status,
     dispatchedMs: dispatched,
     nowMs: over ? null : now - zero,
+    beginMs: Math.min(0, ...rows.flatMap((r) => r.tries).map((t) => t.readyMs)),
     spanMs: lastMs,
     actualMakespanMs: over && ended.length && dispatched !== null ? Math.max(...ended) - dispatched : null,
     elapsedMs: !over && dispatched !== null ? Math.max(0, now - zero - dispatched) : null,

@@ -255,7 +255,7 @@ function timelineLegend(view) {
     h("span", null, swatch([svg("rect", { class: "planned", x: 1, y: 1, width: 20, height: 9, rx: 2, style: { "--bin": binColour(0) } }), svg("rect", { class: "median", x: 1, y: 1, width: 13, height: 9, rx: 2, style: { "--bin": binColour(0) } })]), "planned, shaded to p50"),
     h("span", null, swatch(hatched()), "waited"),
     h("span", null, swatch(svg("rect", { class: "ran", y: 1, width: 22, height: 9, rx: 2, style: { "--state": "var(--ok)" } })), "ran, difference from p50"),
-    view.dispatchedMs > 0 ? h("span", null, swatch(svg("line", { class: "released", x1: 11, x2: 11, y1: 0, y2: 11 })), "actual release") : null,
+    view.dispatchedMs !== null && Math.abs(view.dispatchedMs) > 1 ? h("span", null, swatch(svg("line", { class: "released", x1: 11, x2: 11, y1: 0, y2: 11 })), "actual release") : null,
   );
 }
 
