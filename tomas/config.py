@@ -58,6 +58,8 @@ class PlannerSettings(_Section):
     t_inf_default_ms: Positive = 500.0
     """Predicted planner latency until the call log holds enough calls."""
     dispatch_lag_default_ms: Positive = 3000.0
+    hand_over_default_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 3000.0
+    """From a step's end to its successor's start in Airflow, until runs have shown it."""
 
 
 class NaiveModeSettings(_Section):

@@ -45,9 +45,11 @@ class Assembly:
     language: Literal["en", "zh"]
     wait_ms: float
 
-    def explanation(self, info: PlannerInfo) -> str:
+    def explanation(self, info: PlannerInfo, hand_over_ms: float) -> str:
         """The explanation in the language of the task."""
-        return explain.explain(self.language, info, self.steps, self.modes, self.makespan_ms, self.wait_ms)
+        return explain.explain(
+            self.language, info, self.steps, self.modes, self.makespan_ms, self.wait_ms, hand_over_ms
+        )
 
 
 def assemble(
@@ -88,7 +90,7 @@ def assemble(
         schedule = _schedule(drafted, modes, curves, reservations, context, deadline_ms)
         warnings.append("The workers are busy: some steps are planned with a share of a core, and take longer.")
     chosen = {
-        item.activity: modes[item.activity][_mode_index(item.mode, modes[item.activity])]
+        item.activity: modes[item.activity][_mode_index(item.mode, modes[item.activity], context.hand_over_ms)]
         for item in schedule.assignments
     }
     warnings += [
@@ -96,10 +98,11 @@ def assemble(
         for step in drafted.steps
         if chosen[step.id].basis != "tool"
     ]
+    steps = _steps(drafted, schedule, chosen, sizes, context)
     return Assembly(
-        steps=_steps(drafted, schedule, chosen, sizes, context),
+        steps=steps,
         curves=curves,
-        makespan_ms=schedule.makespan_ms,
+        makespan_ms=max(step.end_ms for step in steps),
         warnings=warnings,
         modes=chosen,
         language=drafted.language,
@@ -210,7 +213,14 @@ def _schedule(
         Activity(
             step.id,
             tuple(
-                ScheduleMode(mode.bin, mode.allocation, mode.slots, mode.p50_ms, mode.p90_ms)
+                # A worker's room is free for the next step only after Airflow has handed it over.
+                ScheduleMode(
+                    mode.bin,
+                    mode.allocation,
+                    mode.slots,
+                    mode.p50_ms + context.hand_over_ms,
+                    mode.p90_ms + context.hand_over_ms,
+                )
                 for mode in modes[step.id]
             ),
             tuple(step.depends_on),
@@ -218,14 +228,16 @@ def _schedule(
         for step in drafted.steps
     )
     capacities = {curve.bin: capacity_of(curve, held.get(curve.bin, ())) for curve in curves}
-    return list_schedule(Problem(activities, capacities, deadline_ms))
+    # Nothing waits for the last step, so its hand-over does not count against the deadline.
+    latest_ms = None if deadline_ms is None else deadline_ms + context.hand_over_ms
+    return list_schedule(Problem(activities, capacities, latest_ms))
 
 
-def _mode_index(wanted: ScheduleMode, modes: Sequence[Mode]) -> int:
+def _mode_index(wanted: ScheduleMode, modes: Sequence[Mode], hand_over_ms: float) -> int:
     return next(
         index
         for index, mode in enumerate(modes)
-        if (mode.bin, mode.allocation, mode.p90_ms) == (wanted.bin, wanted.allocation, wanted.p90_ms)
+        if (mode.bin, mode.allocation, mode.p90_ms + hand_over_ms) == (wanted.bin, wanted.allocation, wanted.p90_ms)
     )
 
 
@@ -252,7 +264,7 @@ def _steps(
                 latency_p50_ms=mode.p50_ms,
                 latency_p90_ms=mode.p90_ms,
                 start_ms=time.start_ms,
-                end_ms=time.end_ms,
+                end_ms=time.start_ms + mode.p90_ms,
                 bin=place.name,
                 worker_class=place.worker_class,
                 queue=place.queue,

@@ -44,6 +44,8 @@ class Context:
     release_at: datetime
     t_inf_ms: float
     dispatch_lag_ms: float
+    hand_over_ms: float
+    """From a step's end to the start of what waits for it or for its room; 0 outside Airflow."""
     bins: Sequence[Bin]
     sizer: QuantileSizer
     samples: Sequence[Sample]
@@ -110,6 +112,7 @@ def load_context(
         release_at=now + timedelta(milliseconds=t_inf_ms + lag_ms),
         t_inf_ms=t_inf_ms,
         dispatch_lag_ms=lag_ms,
+        hand_over_ms=_hand_over_ms(request, store, settings, now),
         bins=bins,
         sizer=sizer,
         samples=samples,
@@ -177,6 +180,13 @@ def _fitted(
 @lru_cache(maxsize=8)
 def _rows_hash(rows: tuple[ProfileRow, ...]) -> str:
     return content_hash([row.model_dump(mode="json") for row in rows])
+
+
+def _hand_over_ms(request: PlanRequest, store: Store | None, settings: Settings, now: datetime) -> float:
+    if request.origin is None:
+        return 0.0
+    seen = store.hand_over_ms(now - _HISTORY) if store else None
+    return settings.planner.hand_over_default_ms if seen is None else seen
 
 
 def _superseded(request: PlanRequest, store: Store | None) -> str | None:

@@ -21,17 +21,24 @@ def explain(
     modes: Mapping[str, Mode],
     makespan_ms: float,
     wait_ms: float,
+    hand_over_ms: float,
 ) -> str:
     """Say which tools run where, when and why with that much.
 
     :param modes: the sizer's mode of each step, by step id.
     :param wait_ms: from the request until the first step can be queued.
+    :param hand_over_ms: what Airflow takes between two steps.
     """
-    return (_chinese if language == "zh" else _english)(planner, steps, modes, makespan_ms, wait_ms)
+    return (_chinese if language == "zh" else _english)(planner, steps, modes, makespan_ms, wait_ms, hand_over_ms)
 
 
 def _english(
-    planner: PlannerInfo, steps: Sequence[PlanStep], modes: Mapping[str, Mode], makespan_ms: float, wait_ms: float
+    planner: PlannerInfo,
+    steps: Sequence[PlanStep],
+    modes: Mapping[str, Mode],
+    makespan_ms: float,
+    wait_ms: float,
+    hand_over_ms: float,
 ) -> str:
     bins = sorted({step.bin for step in steps})
     head = (
@@ -39,6 +46,8 @@ def _english(
         f"{planner.kind} planner. The first can be queued after {_seconds(wait_ms)}; nine times in ten a step ends "
         f"within its time here, and then all is done {_seconds(makespan_ms)} later."
     )
+    if hand_over_ms and len(steps) > 1:
+        head += f" That counts {_seconds(hand_over_ms)} from one step to the next for Airflow itself."
     lines = [head]
     for step in steps[:_MAX_STEPS]:
         after = f", after {', '.join(step.depends_on)}" if step.depends_on else ""
@@ -62,7 +71,12 @@ def _english(
 
 
 def _chinese(
-    planner: PlannerInfo, steps: Sequence[PlanStep], modes: Mapping[str, Mode], makespan_ms: float, wait_ms: float
+    planner: PlannerInfo,
+    steps: Sequence[PlanStep],
+    modes: Mapping[str, Mode],
+    makespan_ms: float,
+    wait_ms: float,
+    hand_over_ms: float,
 ) -> str:
     bins = sorted({step.bin for step in steps})
     head = (
@@ -70,6 +84,8 @@ def _chinese(
         f"由 {planner.kind} 规划器生成。第一个步骤约 {wait_ms / 1000:.1f} 秒后可以排队；"
         f"按每个步骤九成把握的耗时估计，全部步骤在其后 {makespan_ms / 1000:.1f} 秒内完成。"
     )
+    if hand_over_ms and len(steps) > 1:
+        head += f"其中每次步骤交接计入 Airflow 自身的 {hand_over_ms / 1000:.1f} 秒。"
     lines = [head]
     for step in steps[:_MAX_STEPS]:
         after = f"，在 {'、'.join(step.depends_on)} 之后" if step.depends_on else ""

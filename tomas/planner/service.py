@@ -187,11 +187,14 @@ def _plan(plan_id: str, drafted: Draft, info: PlannerInfo, context: Context, mad
         t_inf_predicted_ms=context.t_inf_ms,
         t_inf_actual_ms=(time.perf_counter() - clock) * 1000.0,
         dispatch_lag_predicted_ms=context.dispatch_lag_ms,
+        hand_over_predicted_ms=context.hand_over_ms,
         forecast=made.curves,
         steps=made.steps,
         outputs=drafted.outputs,
         makespan_ms=made.makespan_ms,
-        explanation="\n".join(part for part in (drafted.explanation, made.explanation(info)) if part),
+        explanation="\n".join(
+            part for part in (drafted.explanation, made.explanation(info, context.hand_over_ms)) if part
+        ),
         warnings=warnings,
     )
 

@@ -171,6 +171,8 @@ class Plan(Schema):
     t_inf_actual_ms: NonNegative | None = None
     dispatch_lag_predicted_ms: NonNegative
     dispatch_lag_actual_ms: NonNegative | None = None
+    hand_over_predicted_ms: NonNegative = 0.0
+    """What Airflow takes from one step's end to the next one's start; the times of the steps count it in."""
     forecast: list[CapacityCurve]
     steps: list[PlanStep]
     outputs: dict[str, StepBinding] = {}

@@ -103,6 +103,42 @@ class HistoryMixin(Database):
 
         return self._transaction(work)
 
+    def hand_over_ms(self, since: datetime, *, steps: int = 300) -> float | None:
+        """Median time from the end of a step's last predecessor to its own start, in Airflow.
+
+        Seen are the newest ``steps`` successful steps that started at ``since`` or later; None if none of
+        them had a predecessor. Waiting for a taken pool is part of it.
+        """
+
+        def work(cur: cursor) -> float | None:
+            cur.execute(
+                """
+                WITH ran AS (
+                    SELECT plan_id, step_id, min(started_at) AS started_at, max(ended_at) AS ended_at
+                    FROM execution_record
+                    WHERE outcome = 'success' AND body ->> 'dag_id' IS NOT NULL AND ended_at >= %s
+                    GROUP BY plan_id, step_id ORDER BY max(ended_at) DESC LIMIT %s
+                ), edge AS (
+                    SELECT plan.id AS plan_id, step ->> 'id' AS step_id,
+                           jsonb_array_elements_text(step -> 'depends_on') AS predecessor
+                    FROM plan, jsonb_array_elements(plan.body -> 'steps') AS step
+                    WHERE plan.id IN (SELECT plan_id FROM ran)
+                ), gap AS (
+                    SELECT extract(epoch FROM min(own.started_at) - max(before.ended_at)) * 1000 AS ms
+                    FROM edge
+                    JOIN ran AS own USING (plan_id, step_id)
+                    JOIN ran AS before ON before.plan_id = edge.plan_id AND before.step_id = edge.predecessor
+                    GROUP BY edge.plan_id, edge.step_id
+                )
+                SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY ms) FROM gap WHERE ms >= 0
+                """,
+                (since, steps),
+            )
+            row = cur.fetchone()
+            return None if row is None or row[0] is None else float(row[0])
+
+        return self._transaction(work)
+
     # -- planner calls ------------------------------------------------------------------------------------
 
     def log_call(self, call: PlannerCall) -> None:

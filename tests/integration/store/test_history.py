@@ -11,7 +11,7 @@ import psycopg2
 import pytest
 
 from tomas.errors import StoreError
-from tomas.schema import Artifact, ExecutionRecord, Outcome, PlannerCall, utc_now
+from tomas.schema import Artifact, ExecutionRecord, Outcome, Plan, PlannerCall, utc_now
 from tomas.store import Store
 
 NOW = datetime(2030, 1, 1, 12, 0, tzinfo=UTC)
@@ -137,3 +137,17 @@ def test_promotions_at_once_leave_one_current_model(store: Store) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(store.promote_model, versions))
     assert sum(item.promoted for item in store.models("latency")) == 1
+
+
+def test_the_hand_over_is_the_gap_between_a_step_and_its_last_predecessor(
+    store: Store, make_plan: Callable[..., Plan], make_record: MakeRecord
+) -> None:
+    plan = make_plan(bins=("small_1", "small_1", "small_1"))
+    store.release_plan(plan, [], lambda _: None)
+    assert store.hand_over_ms(NOW) is None
+    at = NOW
+    for step, gap_s in zip(plan.steps, (0, 2, 4), strict=True):
+        begin, at = at + gap_s * SECOND, at + (gap_s + 1) * SECOND
+        store.save_record(make_record(plan.id, step.id, started_at=begin, ended_at=at, dag_id="d"))
+    assert store.hand_over_ms(NOW) == pytest.approx(3000.0)
+    assert store.hand_over_ms(NOW + 3600 * SECOND) is None

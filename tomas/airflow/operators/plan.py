@@ -205,7 +205,7 @@ class TomasPlanOperator(BaseOperator):
             )
         try:
             plan: Plan = make_plan(
-                request, store=store, registry=Registry.load(), settings=settings, worker_classes=classes
+                request, store=store, registry=Registry(store.tools()), settings=settings, worker_classes=classes
             )
         except (FitsNoBin, Infeasible) as error:
             if not dead:

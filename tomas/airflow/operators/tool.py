@@ -166,7 +166,7 @@ class TomasToolOperator(BaseOperator):
                         remedy="Clear this task together with the plan task.",
                     )
                 step = plan.step(self.step["step_id"])
-                tool = Registry.load().with_tools(plan.request.tools).get(step.tool)
+                tool = Registry(store.tools()).with_tools(plan.request.tools).get(step.tool)
                 self._note_start(store, plan, step, utc_now())
                 record = run_step(
                     store,
