@@ -91,7 +91,7 @@ def wait_ready(supervisor: Supervisor, api: AirflowApi, progress: Progress, *, s
     :raises ServiceDied: one of them ended.
     :raises StackError: something is not ready in time.
     """
-    waiting = [name for name in supervisor.services if name != SAMPLER]
+    waiting = list(supervisor.services)
     deadline = time.monotonic() + _TIMEOUT_S
     while True:
         supervisor.check()

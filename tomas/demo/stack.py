@@ -120,12 +120,14 @@ class Stack:
             self._start_postgres()
         with self.progress.phase("Databases ready"):
             self._prepare_databases()
-        with self.progress.phase("Airflow, workers and sampler started"):
+        with self.progress.phase("Airflow and workers started"):
             self._start_services()
             wait_ready(self._running(), self.airflow_api, self.progress, since=self.started_at)
         with self.progress.phase("Pools created, Airflow warmed up"):
             self._create_pools()
             warm_up(self.airflow_api, self.progress)
+        # Only now: what a start burns says nothing about the load that plans will meet.
+        self._spawn(SAMPLER)
         self.home.update_state(api_port=self._api_port)
         return self
 
@@ -349,7 +351,8 @@ class Stack:
 
     def _start_services(self) -> None:
         for name in service_commands(self.bins):
-            self._spawn(name)
+            if name != SAMPLER:
+                self._spawn(name)
 
     def _spawn(self, name: str) -> None:
         variables = self.environment()

@@ -29,7 +29,7 @@ from tomas.sizing import Mode
 
 __all__ = ["Assembly", "assemble"]
 
-_FRACTIONS = (0.25, 0.5)
+_FRACTIONS = (0.25, 0.5, 0.75)
 """Shares of a core that are offered where no whole one is forecast free."""
 
 
