@@ -80,7 +80,7 @@ def profile(
     from tomas.tools.profile import profile_tools
 
     written = profile_tools(tools or None, output=output, repeats=repeats, progress=typer.echo)
-    typer.echo(f"{written} rows in {output}.")
+    typer.echo(f"{written} runs measured, written to {output}.")
 
 
 def sampler(
