@@ -61,9 +61,7 @@ def _routing(stack: Stack, steps: int, run_id: str) -> dict[str, Any]:
     if done.returncode:
         raise SystemExit(f"benchmarks.routing_cost failed:\n{done.stderr[-4000:]}")
     figures: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    print(
-        f"  read of the plan {figures['read_ms']:.1f} ms once, {figures['per_instance_us']:.0f} µs per instance"
-    )
+    print(f"  read of the plan {figures['read_ms']:.1f} ms once, {figures['per_instance_us']:.0f} µs per instance")
     return figures
 
 

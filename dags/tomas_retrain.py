@@ -25,10 +25,9 @@ with DAG(
     @task(retries=2)
     def retrain_models() -> dict[str, Any]:
         """Fit, register and promote; returns what was registered."""
-        from tomas.training.retrain import retrain
-
         from tomas.airflow.failures import airflow_failures
         from tomas.airflow.hook import TomasHook
+        from tomas.training.retrain import retrain
 
         context = get_current_context()
         start, end = context["data_interval_start"], context["data_interval_end"]
