@@ -105,3 +105,12 @@ test("stairs run from the begin to the end", () => {
   assert.deepEqual(stairs([[0, 2], [50, 1]], 0, 100), [[0, 2], [50, 2], [50, 1], [100, 1]]);
   assert.deepEqual(stairs([[20, 2], [500, 1]], 0, 100), [[0, 0], [20, 0], [20, 2], [100, 2]]);
 });
+
+test("the time that Airflow takes between two steps is part of the critical chain, not slack", () => {
+  const steps = [step("first", [], 0, 300), step("room", [], 800, 1000), step("last", ["room"], 1500, 1600)];
+  const chain = criticalChain(steps, 500);
+  assert.deepEqual([...chain.steps].sort(), ["first", "last", "room"]);
+  assert.deepEqual(chain.links.map((link) => link.kind), ["bin", "dependency"]);
+  assert.deepEqual([...slack(steps, 500).values()], [0, 0, 0]);
+  assert.equal(criticalChain(steps).steps.has("first"), false);
+});

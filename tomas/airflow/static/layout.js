@@ -149,21 +149,23 @@ export function edgePath(points) {
  * The chain of steps that fixes the makespan: backwards from the step that ends last, each time to the
  * dependency that ended last or, where the step waited for room in its bin, to the step that made room.
  *
+ * @param handOverMs what the plan counts from a step's end to the start of what waits for it or its room.
  * @returns `{steps: Set id, links: [{from, to, kind: "dependency" | "bin"}]}`
  */
-export function criticalChain(steps) {
+export function criticalChain(steps, handOverMs = 0) {
   const byId = new Map(steps.map((step) => [step.id, step]));
   const found = new Set();
   const links = [];
+  const makesWay = (other, step) => Math.abs(other.end_ms + handOverMs - step.start_ms) <= CLOSE_MS;
   const latest = (candidates) => candidates.reduce((a, b) => (a && a.end_ms >= b.end_ms ? a : b), null);
   let step = latest(steps);
   while (step && !found.has(step.id)) {
     found.add(step.id);
     const here = step;
     const dependency = latest((here.depends_on ?? []).map((id) => byId.get(id)).filter(Boolean));
-    const waited = !dependency || dependency.end_ms < here.start_ms - CLOSE_MS;
+    const waited = !dependency || dependency.end_ms + handOverMs < here.start_ms - CLOSE_MS;
     const neighbour = waited
-      ? steps.find((other) => other !== here && other.bin === here.bin && Math.abs(other.end_ms - here.start_ms) <= CLOSE_MS)
+      ? steps.find((other) => other !== here && other.bin === here.bin && makesWay(other, here))
       : null;
     step = neighbour ?? dependency;
     if (step) links.unshift({ from: step.id, to: here.id, kind: neighbour ? "bin" : "dependency" });
@@ -175,7 +177,7 @@ export function criticalChain(steps) {
  * By how much each step can end later without moving the plan's end, in ms: dependencies hold, and the
  * steps of one bin that follow each other keep their order.
  */
-export function slack(steps) {
+export function slack(steps, handOverMs = 0) {
   const end = Math.max(0, ...steps.map((step) => step.end_ms));
   const latestEnd = new Map();
   const later = [...steps].sort((a, b) => b.start_ms - a.start_ms || b.end_ms - a.end_ms);
@@ -187,7 +189,7 @@ export function slack(steps) {
         ((other.depends_on ?? []).includes(step.id) ||
           (other.bin === step.bin && other.start_ms >= step.end_ms - CLOSE_MS)),
     );
-    const bound = next.map((other) => latestEnd.get(other.id) - (other.end_ms - other.start_ms));
+    const bound = next.map((other) => latestEnd.get(other.id) - (other.end_ms - other.start_ms) - handOverMs);
     latestEnd.set(step.id, Math.min(end, ...bound));
   }
   return new Map(steps.map((step) => [step.id, Math.max(0, latestEnd.get(step.id) - step.end_ms)]));

@@ -32,8 +32,8 @@ export function isFinal(state) {
 export function planView(entry, now) {
   const { plan } = entry;
   const zero = instant(plan.release_at);
-  const chain = criticalChain(plan.steps);
-  const slacks = slack(plan.steps);
+  const chain = criticalChain(plan.steps, plan.hand_over_predicted_ms);
+  const slacks = slack(plan.steps, plan.hand_over_predicted_ms);
   const rows = plan.steps.map((step, index) => row(step, index, entry.steps?.[step.id] ?? {}, zero, now, chain, slacks));
   const begun = rows.flatMap((r) => r.tries).map((t) => t.startMs);
   const ended = rows.flatMap((r) => r.tries).filter((t) => !t.running).map((t) => t.endMs);
