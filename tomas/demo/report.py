@@ -137,7 +137,8 @@ def _seconds(step: PlanStep) -> str:
 
 
 def _allocation(amount: Resources) -> str:
-    text = f"{amount.cpu_cores:g} cores, {amount.cpu_mem_gb:.2f} GB"
+    unit = "core" if amount.cpu_cores == 1 else "cores"
+    text = f"{amount.cpu_cores:g} {unit}, {amount.cpu_mem_gb:.2f} GB"
     if amount.gpu_sm or amount.gpu_mem_gb:
         text += f", GPU {amount.gpu_sm:g} %, {amount.gpu_mem_gb:.2f} GB"
     return text
