@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import psutil
+import psycopg2
 import pytest
 
 from tests.system.airflow_checks import TOOL, errors_in_log, instance, plan_of, plans_of, tools_of
@@ -162,3 +163,18 @@ def test_a_task_nobody_can_plan_fails_once_with_the_reason(stack: Stack, task: s
     assert message in text
     assert "Remedy:" in text
     assert plans_of(stack, run_id) == []
+
+
+def test_a_store_too_slow_to_answer_fails_the_plan_and_leaves_nothing(stack: Stack) -> None:
+    dag_id = "probe_simple"
+    blocker = psycopg2.connect(stack.store_dsn)
+    try:
+        with blocker.cursor() as cursor:
+            cursor.execute("LOCK TABLE tomas.plan IN ACCESS EXCLUSIVE MODE")
+        run_id = run_until_failed(stack, dag_id)
+    finally:
+        blocker.close()
+    reason = errors_in_log(stack, instance(stack, dag_id, run_id, "plan"), dag_id, run_id)
+    assert "StoreUnavailable" in reason
+    assert plans_of(stack, run_id) == []
+    assert {row.state for row in tools_of(stack, dag_id, run_id)} <= {"upstream_failed"}

@@ -21,7 +21,10 @@ _OWN_TYPES = {
     ".jsonl": "application/jsonl",
     ".wav": "audio/wav",  # the mimetypes module of some Pythons says audio/x-wav
     ".ndjson": "application/jsonl",
-    ".md": "text/markdown",
+    # Text by another name: what takes plain text takes these.
+    ".md": "text/plain",
+    ".rst": "text/plain",
+    ".log": "text/plain",
     ".webp": "image/webp",
     ".parquet": "application/vnd.apache.parquet",
 }
