@@ -44,6 +44,14 @@ class DataSettings(_Section):
     worker_classes_path: Path | None = None
 
 
+class PriceSettings(_Section):
+    """What an hour of each resource costs, in any one currency; only the ratios matter to a schedule."""
+
+    cpu_core_hour: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.04
+    mem_gb_hour: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.005
+    gpu_hour: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 2.0
+
+
 class PlannerSettings(_Section):
     """The pipeline from request to plan."""
 
@@ -55,6 +63,9 @@ class PlannerSettings(_Section):
     grid_ms: Annotated[int, Field(gt=0)] = 1000
     match_threshold: Annotated[float, Field(ge=0, le=1)] = 0.18
     """A tool whose retrieval score is lower is no match."""
+    schedule_limit_s: Annotated[float, Field(ge=0, le=600)] = 1.0
+    """Deterministic seconds that improving a schedule may take; 0 keeps the list schedule."""
+    prices: PriceSettings = PriceSettings()
     t_inf_default_ms: Positive = 500.0
     """Predicted planner latency until the call log holds enough calls."""
     dispatch_lag_default_ms: Positive = 3000.0

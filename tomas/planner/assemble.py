@@ -12,7 +12,7 @@ from tomas.errors import FitsNoBin, Infeasible
 from tomas.planner import explain
 from tomas.planner.base import Draft, DraftStep
 from tomas.planner.context import Context
-from tomas.schedule import Activity, Problem, Schedule, capacity_of, list_schedule
+from tomas.schedule import Activity, Problem, Schedule, capacity_of, list_schedule, mode_need
 from tomas.schedule import Mode as ScheduleMode
 from tomas.schema import (
     RESOURCE_NAMES,
@@ -89,10 +89,7 @@ def assemble(
         modes = shares
         schedule = _schedule(drafted, modes, curves, reservations, context, deadline_ms)
         warnings.append("The workers are busy: some steps are planned with a share of a core, and take longer.")
-    chosen = {
-        item.activity: modes[item.activity][_mode_index(item.mode, modes[item.activity], context.hand_over_ms)]
-        for item in schedule.assignments
-    }
+    chosen = {item.activity: modes[item.activity][item.mode_index] for item in schedule.assignments}
     warnings += [
         f"{step.id}: {step.tool} has no runs yet; it is sized by {_BASIS[chosen[step.id].basis]}."
         for step in drafted.steps
@@ -216,8 +213,7 @@ def _schedule(
                 # A worker's room is free for the next step only after Airflow has handed it over.
                 ScheduleMode(
                     mode.bin,
-                    mode.allocation,
-                    mode.slots,
+                    mode_need(mode.allocation, mode.slots),
                     mode.p50_ms + context.hand_over_ms,
                     mode.p90_ms + context.hand_over_ms,
                 )
@@ -231,14 +227,6 @@ def _schedule(
     # Nothing waits for the last step, so its hand-over does not count against the deadline.
     latest_ms = None if deadline_ms is None else deadline_ms + context.hand_over_ms
     return list_schedule(Problem(activities, capacities, latest_ms))
-
-
-def _mode_index(wanted: ScheduleMode, modes: Sequence[Mode], hand_over_ms: float) -> int:
-    return next(
-        index
-        for index, mode in enumerate(modes)
-        if (mode.bin, mode.allocation, mode.p90_ms + hand_over_ms) == (wanted.bin, wanted.allocation, wanted.p90_ms)
-    )
 
 
 def _steps(

@@ -15,8 +15,16 @@ from collections.abc import Iterable
 import numpy as np
 
 from tomas.errors import FitsNoBin, Infeasible, PlanError
-from tomas.schedule.problem import Activity, Assignment, Capacity, FloatArray, Mode, Problem, Schedule
-from tomas.schema import RESOURCE_NAMES
+from tomas.schedule.problem import (
+    PLAN_RESOURCES,
+    Activity,
+    Assignment,
+    Capacity,
+    FloatArray,
+    Mode,
+    Problem,
+    Schedule,
+)
 
 __all__ = ["list_schedule"]
 
@@ -48,7 +56,7 @@ def list_schedule(problem: Problem) -> Schedule:
     best: tuple[tuple[float, float], Schedule] | None = None
     for slack in _MODE_SLACKS[:runs]:
         schedule = _generate(problem, urgencies, slack)
-        area = sum((item.end_ms - item.start_ms) * item.mode.slots for item in schedule.assignments)
+        area = sum((item.end_ms - item.start_ms) * item.mode.need[-1] for item in schedule.assignments)
         key = (round(schedule.makespan_ms, 6), area)
         if best is None or key < best[0]:
             best = (key, schedule)
@@ -146,7 +154,7 @@ class _Profile:
 
 
 def _need(mode: Mode) -> FloatArray:
-    return np.array([*mode.allocation, float(mode.slots)])
+    return np.array(mode.need)
 
 
 def _generate(problem: Problem, urgencies: dict[str, float], slack: float) -> Schedule:
@@ -167,7 +175,7 @@ def _generate(problem: Problem, urgencies: dict[str, float], slack: float) -> Sc
         mode = activity.modes[index]
         end = start + mode.p90_ms
         profiles[mode.bin].take(needs[name][index], start, end)
-        done[name] = Assignment(name, mode, start, end)
+        done[name] = Assignment(name, mode, index, start, end)
         for follower in successors[name]:
             waiting[follower] -= 1
             if not waiting[follower]:
@@ -184,7 +192,7 @@ def _choose(
     for index, mode in enumerate(activity.modes):
         start = profiles[mode.bin].earliest(needs[index], not_before, mode.p90_ms)
         if start < math.inf:
-            found.append((start + mode.p90_ms, mode.slots * mode.p90_ms, index, start))
+            found.append((start + mode.p90_ms, mode.need[-1] * mode.p90_ms, index, start))
     if not found:
         raise _never_fits(activity, profiles)
     span = min(end for end, *_ in found) - not_before
@@ -197,7 +205,7 @@ def _choose(
 
 
 def _never_fits(activity: Activity, profiles: dict[str, _Profile]) -> Infeasible:
-    names = (*RESOURCE_NAMES, "pool slots")
+    names = PLAN_RESOURCES
     reasons: dict[str, str] = {}
     for mode in activity.modes:
         need = _need(mode)

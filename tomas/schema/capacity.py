@@ -79,6 +79,8 @@ class CapacityCurve(Schema):
     cpu_mem_gb: list[NonNegative]
     gpu_sm: list[NonNegative]
     gpu_mem_gb: list[NonNegative]
+    spread: NonNegative = 0.0
+    """How uncertain the forecast is: the median minus this quantile, as the largest share of the bin's capacity."""
 
     @model_validator(mode="after")
     def _even(self) -> CapacityCurve:

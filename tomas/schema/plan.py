@@ -18,6 +18,7 @@ __all__ = [
     "PLAN_SCHEMA_VERSION",
     "AllocationDecision",
     "Binding",
+    "Budget",
     "Plan",
     "PlanOrigin",
     "PlanRequest",
@@ -54,6 +55,17 @@ class PlanOrigin(Schema):
     map_index: int = -1
 
 
+class Budget(Schema):
+    """What a whole plan may consume, at p90 latencies; None is unlimited."""
+
+    cpu_core_hours: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    cpu_mem_gb_hours: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    gpu_hours: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Hours of whole GPUs: ``gpu_sm`` in hundredths."""
+    cost: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """In the currency of the settings ``TOMAS__PLANNER__PRICES__*``."""
+
+
 class PlanRequest(Schema):
     """What a DAG author or a user at the command line asks for."""
 
@@ -66,6 +78,7 @@ class PlanRequest(Schema):
     tools: list[Tool] = []
     """Tools given in the DAG in addition to the registry."""
     deadline_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    budget: Budget = Budget()
     priority: Annotated[int, Field(ge=1, le=100)] = 1
     allow_unavailable: bool = False
     """Whether tools that cannot run here (an absent model) may be planned."""

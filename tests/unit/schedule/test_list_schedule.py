@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tomas.errors import FitsNoBin, Infeasible, PlanError
-from tomas.schedule import Activity, Capacity, Mode, Problem, capacity_of, list_schedule
+from tomas.schedule import Activity, Capacity, Mode, Problem, capacity_of, list_schedule, mode_need
 from tomas.schema import CapacityCurve, Resources, pool_slots
 
 CAPACITY = Resources(cpu_cores=4, cpu_mem_gb=8)
@@ -20,7 +20,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 def mode(cores: float, gb: float, ms: float, bin_name: str = "b1") -> Mode:
     need = Resources(cpu_cores=cores, cpu_mem_gb=gb)
-    return Mode(bin_name, need, pool_slots(need, CAPACITY), ms * 0.8, ms)
+    return Mode(bin_name, mode_need(need, pool_slots(need, CAPACITY)), ms * 0.8, ms)
 
 
 def flat(cores: float = 4, gb: float = 8) -> Capacity:
@@ -182,7 +182,7 @@ def test_every_schedule_keeps_order_and_capacity_at_every_instant(raw, cells) ->
         load = np.zeros(5)
         for item in solved.assignments:
             if item.start_ms <= instant < item.end_ms:
-                load += [*item.mode.allocation, item.mode.slots]
+                load += item.mode.need
         free = capacity.free[np.searchsorted(capacity.starts_ms, instant, side="right") - 1]
         assert (load[load > 0] <= free[load > 0] + 1e-6).all()
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tomas.errors import PlanRejected
-from tomas.schedule import Activity, Mode, Problem, capacity_of, list_schedule
+from tomas.schedule import Activity, Mode, Problem, capacity_of, list_schedule, mode_need
 from tomas.schema import (
     AllocationDecision,
     Bin,
@@ -254,7 +254,12 @@ def scheduled(raw: Any, cells: list[int], taken: Any) -> tuple[Plan, list[Reserv
     activities = []
     for index, (modes, before) in enumerate(raw):
         options = tuple(
-            Mode(name, need := Resources(cpu_cores=c, cpu_mem_gb=g), pool_slots(need, CAPACITY), ms / 2, float(ms))
+            Mode(
+                name,
+                mode_need(need := Resources(cpu_cores=c, cpu_mem_gb=g), pool_slots(need, CAPACITY)),
+                ms / 2,
+                float(ms),
+            )
             for name, c, g, ms in modes
         )
         activities.append(Activity(f"s{index}", options, tuple(f"s{j}" for j in sorted(before) if j < index)))
@@ -262,7 +267,7 @@ def scheduled(raw: Any, cells: list[int], taken: Any) -> tuple[Plan, list[Reserv
     steps = [
         step(
             item.activity, item.start_ms, item.mode.p90_ms, after=activity.predecessors, bin_name=item.mode.bin,
-            cores=item.mode.allocation.cpu_cores, gb=item.mode.allocation.cpu_mem_gb,
+            cores=item.mode.need[0], gb=item.mode.need[1],
         )
         for item, activity in zip(solved.assignments, activities, strict=True)
     ]  # fmt: skip

@@ -1,0 +1,1 @@
+"""Discrete-event simulation of plans against changed capacity or arrivals."""
