@@ -18,6 +18,7 @@ from tomas.config import Settings
 from tomas.errors import RoutingError
 from tomas.schema import Bin
 from tomas.schema.resources import POOL_SIZE
+from tomas.verify import Routes
 
 __all__ = ["Preflight", "check", "check_pools", "live_queues"]
 
@@ -35,6 +36,8 @@ class Preflight:
     """Bins whose queue no live worker consumes; nothing may be planned on them."""
     consumers: str = ""
     """How consumers were looked for, for the log."""
+    routes: Routes | None = None
+    """Pools and consumed queues, for the proof of the plan."""
 
 
 def check(
@@ -64,7 +67,8 @@ def check(
             f"No live worker consumes any of the queues {queues} ({how}).",
             remedy=f"Start workers, e.g. `airflow celery worker --queues {bins[0].queue}`.",
         )
-    return Preflight(max_map_length=int(answer["max_map_length"]), dead_bins=dead, consumers=how)
+    routes = Routes(pools={name: int(pool["slots"]) for name, pool in answer["pools"].items()}, queues=live)
+    return Preflight(max_map_length=int(answer["max_map_length"]), dead_bins=dead, consumers=how, routes=routes)
 
 
 def _ask(pools: list[str], dag_id: str, run_id: str, task_id: str, map_index: int) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from tomas.schema import (
 )
 from tomas.store import Store
 from tomas.tools.registry import Registry
-from tomas.verify import verify_plan
+from tomas.verify import Routes, verify_plan
 
 __all__ = ["make_plan"]
 
@@ -45,6 +45,7 @@ def make_plan(
     profiles: Sequence[ProfileRow] | None = None,
     worker_classes: Sequence[WorkerClass] | None = None,
     now: datetime | None = None,
+    routes: Routes | None = None,
 ) -> Plan:
     """Plan a request: choose tools, size and place them, prove the plan feasible, and release it.
 
@@ -54,6 +55,7 @@ def make_plan(
     never released.
 
     :param now: the instant of the request; default the present.
+    :param routes: pools and consumed queues, where they are known; the proof then covers that they exist.
     :raises PlanError: TaskError, NoToolMatches, ToolUnavailable, UnboundInput, FitsNoBin, Infeasible or
         PlanRejected, each with what to do.
     :raises UnknownToolError: the request or the draft names a tool that does not exist.
@@ -82,7 +84,7 @@ def make_plan(
             worker_classes=worker_classes,
             now=now,
         )
-        plan = _release(drafted, info, context, store, registry, settings, clock)
+        plan = _release(drafted, info, context, store, registry, settings, clock, routes)
     except Exception as error:
         _log_call(store, planner, request, registry, steps, now, clock, error=error)
         raise
@@ -119,17 +121,19 @@ def _release(
     registry: Registry,
     settings: Settings,
     clock: float,
+    routes: Routes | None,
 ) -> Plan:
     """Schedule, verify and reserve; again where another plan took the capacity in between."""
     tools = {tool.name: tool for tool in registry}
     plan_id = new_plan_id()
     info = info.model_copy(update={"model_version": context.model_version})
+    prices = settings.planner.prices.model_dump()
     conflict: PlanRejected | None = None
     for _ in range(_TRIES):
         reservations = context.reservations(store, settings)
         made = assemble(drafted, context, reservations, tools, settings)
         plan = _plan(plan_id, drafted, info, context, made, clock)
-        verify_plan(plan, tools, context.bins, reservations)
+        verify_plan(plan, tools, context.bins, reservations, prices=prices, routes=routes)
         if store is None or _not_given(drafted.request):
             return plan
         try:
@@ -137,7 +141,7 @@ def _release(
                 plan,
                 _own_reservations(plan),
                 lambda locked, plan=plan, seen=reservations: _verify_under_lock(  # type: ignore[misc]
-                    plan, locked, seen, context, registry, settings
+                    plan, locked, seen, context, registry, settings, routes
                 ),
             )
         except PlanRejected as error:
@@ -157,6 +161,7 @@ def _verify_under_lock(
     context: Context,
     registry: Registry,
     settings: Settings,
+    routes: Routes | None,
 ) -> None:
     """Verify against the reservations that hold now.
 
@@ -168,7 +173,14 @@ def _verify_under_lock(
     current = [*seen, *fresh]
     if fresh:
         plan = plan.model_copy(update={"forecast": context.curves(current, settings)})
-    verify_plan(plan, {tool.name: tool for tool in registry}, context.bins, current)
+    verify_plan(
+        plan,
+        {tool.name: tool for tool in registry},
+        context.bins,
+        current,
+        prices=settings.planner.prices.model_dump(),
+        routes=routes,
+    )
 
 
 def _plan(plan_id: str, drafted: Draft, info: PlannerInfo, context: Context, made: Assembly, clock: float) -> Plan:

@@ -1,4 +1,4 @@
-"""Proof that a plan is executable: identity, graph, types, arguments, routing, and load at every instant."""
+"""Proof that a plan is executable: shape, identity, graph, times, types, arguments, routes, load, budget."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ from itertools import islice
 
 from tomas.errors import PlanRejected
 from tomas.schema import MAX_TASK_CHARS, Bin, Plan, Reservation, Tool
+from tomas.verify.budget import check_budget
+from tomas.verify.clock import check_clock
 from tomas.verify.graph import check_graph
 from tomas.verify.load import check_load
+from tomas.verify.routing import Routes, check_routing
+from tomas.verify.shape import check_context, check_shape
 from tomas.verify.typing import check_arguments, check_outputs, check_ports
 
 __all__ = ["MAX_LISTED", "verify_plan"]
@@ -17,46 +21,83 @@ MAX_LISTED = 20
 """Violations named in one refusal; a broken plan has either few or thousands."""
 MAX_STEPS = 10_000
 MAX_WARNINGS = 1000
+_MAX_CHARS = 400
+"""Of one violation; names in a plan may be of any length."""
+_REMEDY = "Plan the task again; if the same violation returns, report it with the plan's JSON."
 
 
 def verify_plan(
-    plan: Plan, registry_tools: Mapping[str, Tool], bins: Sequence[Bin], reservations: Sequence[Reservation]
+    plan: Plan,
+    registry_tools: Mapping[str, Tool],
+    bins: Sequence[Bin],
+    reservations: Sequence[Reservation],
+    *,
+    prices: Mapping[str, float] | None = None,
+    routes: Routes | None = None,
 ) -> None:
     """Check everything that a released plan promises; shares no code with the scheduler.
 
     The plan's own loads, each at its p90 latency, must stay within ``plan.forecast`` (from which other
     plans' reservations are already subtracted) and, together with ``reservations``, within the bins'
-    capacity and pools.
+    capacity and pools. A dependent step starts no earlier than its predecessors' ends plus the hand-over.
 
     :param registry_tools: the tools that may appear, by name; those of the request are added.
     :param reservations: of other plans; those of ``plan`` itself are ignored.
-    :raises PlanRejected: with all violations found, at most :data:`MAX_LISTED` of them in words.
+    :param prices: as in the settings ``TOMAS__PLANNER__PRICES__*``; needed where the budget limits the cost.
+    :param routes: pools and consumed queues, where they are known; without them bins are believed.
+    :raises PlanRejected: with all violations found, at most :data:`MAX_LISTED` of them in words. Nothing else
+        is raised, whatever the arguments hold, also past pydantic's own checks.
     """
-    tools = {**registry_tools, **{tool.name: tool for tool in plan.request.tools}}
-    violations = list(islice(_violations(plan, tools, bins, reservations), MAX_LISTED + 1))
+    name = "?"
+    try:
+        name = str(plan.id)[:128]
+        violations = list(
+            islice(_violations(plan, registry_tools, bins, reservations, prices, routes), MAX_LISTED + 1)
+        )
+    except Exception as error:
+        # A plan that cannot be checked is not proven.
+        raise PlanRejected(
+            f"Plan {name} cannot be checked: {type(error).__name__}: {error}"[:_MAX_CHARS] + ".", remedy=_REMEDY
+        ) from error
     if not violations:
         return
     listed = violations[:MAX_LISTED]
     more = " There are more." if len(violations) > MAX_LISTED else ""
     raise PlanRejected(
-        f"Plan {plan.id} breaks {len(listed)} rule(s): " + " · ".join(listed) + f".{more}",
-        remedy="Plan the task again; if the same violation returns, report it with the plan's JSON.",
+        f"Plan {name} breaks {len(listed)} rule(s): "
+        + " · ".join(text[:_MAX_CHARS] for text in listed)
+        + f".{more}",
+        remedy=_REMEDY,
     )
 
 
 def _violations(
-    plan: Plan, tools: Mapping[str, Tool], bins: Sequence[Bin], reservations: Sequence[Reservation]
+    plan: Plan,
+    registry_tools: Mapping[str, Tool],
+    bins: Sequence[Bin],
+    reservations: Sequence[Reservation],
+    prices: Mapping[str, float] | None,
+    routes: Routes | None,
 ) -> Iterator[str]:
-    too_large = list(_sizes(plan))
-    yield from too_large
-    if too_large:
-        return  # the remaining checks are linear in what was just found to be unbounded
+    """Checks in stages: each may rely on what an earlier stage let pass."""
+    unsound = list(islice(check_shape(plan), MAX_LISTED + 1))
+    yield from unsound
+    if unsound:
+        return
+    tools = {**registry_tools, **{tool.name: tool for tool in plan.request.tools}}
+    unsound = [*_sizes(plan), *islice(check_context(plan, tools, bins, reservations), MAX_LISTED + 1)]
+    yield from unsound
+    if unsound:
+        return
     yield from check_graph(plan)
+    yield from check_clock(plan)
     yield from _tools(plan, tools)
     yield from check_ports(plan, tools)
     yield from check_arguments(plan, tools)
     yield from check_outputs(plan, tools)
+    yield from check_routing(plan, bins, routes)
     yield from check_load(plan, bins, reservations)
+    yield from check_budget(plan, prices)
 
 
 def _sizes(plan: Plan) -> Iterator[str]:

@@ -1,143 +1,167 @@
-"""Routing and load: bins, slots, and a sweep over every instant at which a load or a capacity changes."""
+"""Load: a sweep over every instant at which a load or a capacity changes.
+
+Amounts are whole numbers of 2^-40 units. Floats would lose a small load that is added to a huge one and left
+over when that ends.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import timedelta
 
 from tomas.schema import POOL_SIZE, RESOURCE_NAMES, Bin, CapacityCurve, Plan, PlanStep, Reservation, Resources
 
 __all__ = ["check_load"]
 
-_EPSILON = 1e-6
+_UNIT = float(2**40)
+_EPSILON = round(1e-6 * _UNIT)
+_MOST = 1e15
+"""An amount above this is taken for this: it exceeds every machine either way."""
 _OVERLAP_MS = 1e-3
 """Two loads that overlap by less than this touch: times are sums of floats."""
+_EARLY = timedelta(milliseconds=1)
+_DIMENSIONS = (*RESOURCE_NAMES, "pool slots")
+_SLOTS = len(RESOURCE_NAMES)
+
+Load = tuple[float, float, tuple[int, ...]]
+"""Start and end in ms from the plan's release, and the amount in each dimension."""
 
 
 def check_load(plan: Plan, bins: Sequence[Bin], reservations: Sequence[Reservation]) -> Iterator[str]:
-    """Violations of placement, slots and capacity."""
-    known = {item.name: item for item in bins}
+    """Violations of capacity; a step on an unknown bin loads nothing."""
+    places = {item.name: item for item in bins}
     curves = {curve.bin: curve for curve in plan.forecast}
     if len(curves) != len(plan.forecast):
         yield "a bin has two forecast curves"
     placed: dict[str, list[PlanStep]] = {}
     for step in plan.steps:
-        place = known.get(step.bin)
-        if place is None:
-            yield f"step {step.id}: there is no bin {step.bin}"
-            continue
-        yield from _routing(step, place)
-        if not (math.isfinite(step.start_ms) and math.isfinite(step.end_ms)):
-            continue  # named among the times; no instant can be swept
-        if step.bin in curves:
+        if step.bin in places:
             placed.setdefault(step.bin, []).append(step)
-        else:
-            yield f"step {step.id}: the plan holds no forecast for its bin {step.bin}"
+    pools: dict[str, list[str]] = {}
+    for place in places.values():
+        pools.setdefault(place.pool, []).append(place.name)
+    own: dict[str, list[Load]] = {}
+    foreign: dict[str, list[Load]] = {}
+    for item in reservations:
+        if item.plan_id != plan.id and item.bin in places:
+            foreign.setdefault(item.bin, []).append(_reserved(item, plan))
     for name, steps in sorted(placed.items()):
-        others = [item for item in reservations if item.bin == name and item.plan_id != plan.id]
-        yield from _sweep(steps, known[name], curves[name], plan.release_at, others)
+        curve = curves.get(name)
+        if curve is None:
+            for step in steps:
+                yield f"step {step.id}: the plan holds no forecast for its bin {name}"
+        elif curve.start_at > plan.release_at + _EARLY or curve.start_at < plan.created_at - _EARLY:
+            yield f"forecast of bin {name}: it starts at {curve.start_at}, not between creation and release"
+        else:
+            own[name] = [
+                (step.start_ms, step.end_ms, _amounts(step.allocation.final, step.pool_slots)) for step in steps
+            ]
+            yield from _bin(places[name], curve, plan, own[name], foreign.get(name, []))
+    for pool, names in sorted(pools.items()):
+        mine = [load for name in names for load in own.get(name, ())]
+        if len(names) > 1 and mine:
+            yield from _pool(pool, mine, [load for name in names for load in foreign.get(name, ())])
 
 
-def _routing(step: PlanStep, place: Bin) -> Iterator[str]:
-    expected = {"worker_class": place.worker_class, "queue": place.queue, "pool": place.pool}
-    for field, value in expected.items():
-        if getattr(step, field) != value:
-            yield f"step {step.id}: {field} is {getattr(step, field)}, but bin {place.name} has {value}"
-    share = 0.0
-    for name, need in _amounts(step.allocation.final).items():
-        room = getattr(place.capacity, name)
-        if not math.isfinite(need) or need < 0:
-            yield f"step {step.id}: {name} of its allocation is {need}"
+def _units(value: float) -> int:
+    return round(min(value, _MOST) * _UNIT)
+
+
+def _amounts(need: Resources, slots: int) -> tuple[int, ...]:
+    return (*(_units(value) for value in need), _units(slots))
+
+
+def _reserved(item: Reservation, plan: Plan) -> Load:
+    return (
+        (item.start_at - plan.release_at).total_seconds() * 1000.0,
+        (item.end_at - plan.release_at).total_seconds() * 1000.0,
+        _amounts(item.need, item.slots),
+    )
+
+
+def _bin(place: Bin, curve: CapacityCurve, plan: Plan, own: list[Load], foreign: list[Load]) -> Iterator[str]:
+    """One violation per dimension is named."""
+    shift = (plan.release_at - curve.start_at).total_seconds() * 1000.0
+    columns = [getattr(curve, name) for name in RESOURCE_NAMES]
+    capacity = _amounts(place.capacity, POOL_SIZE)
+    named: set[int] = set()
+    for instant, mine, theirs in _peaks(own, foreign, _edges(curve, shift, own)):
+        cell = min(max(0, math.floor((instant + shift + _OVERLAP_MS) / curve.step_ms)), len(curve) - 1)
+        for index, amount in enumerate(mine):
+            if index in named:
+                continue
+            free = capacity[index] if index == _SLOTS else _units(columns[index][cell])
+            if amount > free + _EPSILON:
+                named.add(index)
+                yield (
+                    f"bin {place.name} at {instant:g} ms: the plan loads {amount / _UNIT:g} {_DIMENSIONS[index]}, "
+                    f"but {free / _UNIT:g} are forecast free"
+                )
+            elif amount > 0 and amount + theirs[index] > capacity[index] + _EPSILON:
+                named.add(index)
+                yield (
+                    f"bin {place.name} at {instant:g} ms: {amount / _UNIT:g} {_DIMENSIONS[index]} of the plan and "
+                    f"{theirs[index] / _UNIT:g} reserved by others exceed its {capacity[index] / _UNIT:g}"
+                )
+
+
+def _pool(pool: str, own: list[Load], foreign: list[Load]) -> Iterator[str]:
+    """Where several bins share a pool, its slots are those of all of them."""
+    for instant, mine, theirs in _peaks(own, foreign, ()):
+        if mine[_SLOTS] > 0 and mine[_SLOTS] + theirs[_SLOTS] > _units(POOL_SIZE):
+            yield (
+                f"pool {pool} at {instant:g} ms: {mine[_SLOTS] / _UNIT:g} slots of the plan and "
+                f"{theirs[_SLOTS] / _UNIT:g} reserved by others exceed its {POOL_SIZE}"
+            )
             return
-        if need > room + _EPSILON:
-            yield f"step {step.id}: needs {need:g} {name}, but bin {place.name} has {room:g}"
-            return
-        if need > 0:
-            share = max(share, need / room)
-    for name, floor in _amounts(step.allocation.floor).items():
-        if getattr(step.allocation.final, name) < floor - _EPSILON:
-            yield f"step {step.id}: is allotted less {name} than its floor of {floor:g}"
-    slots = max(1, math.ceil(share * POOL_SIZE - _EPSILON))
-    if step.pool_slots != slots:
-        yield f"step {step.id}: pool_slots is {step.pool_slots}, but its dominant share takes {slots}"
 
 
-def _amounts(resources: Resources) -> dict[str, float]:
-    return {name: getattr(resources, name) for name in RESOURCE_NAMES}
+def _edges(curve: CapacityCurve, shift: float, own: list[Load]) -> Iterator[float]:
+    """Instants inside the plan's time on a bin at which the bin's capacity changes."""
+    first = min(start for start, _, _ in own) + shift
+    last = max(end for _, end, _ in own) + shift
+    cell = max(0, math.floor(first / curve.step_ms)) + 1
+    while cell < len(curve) and cell * curve.step_ms < last:
+        yield cell * curve.step_ms - shift
+        cell += 1
 
 
-def _sweep(
-    steps: list[PlanStep], place: Bin, curve: CapacityCurve, release_at: datetime, others: list[Reservation]
-) -> Iterator[str]:
-    """Add up all loads of a bin over time; one violation per bin and resource is named."""
-    shift = (release_at - curve.start_at).total_seconds() * 1000.0
-    own = [
-        (step.start_ms + shift, step.end_ms + shift, [*_amounts(step.allocation.final).values(), step.pool_slots])
-        for step in steps
-    ]
-    foreign = [
-        (
-            (item.start_at - curve.start_at).total_seconds() * 1000.0,
-            (item.end_at - curve.start_at).total_seconds() * 1000.0,
-            [*_amounts(item.need).values(), item.slots],
-        )
-        for item in others
-    ]
+def _peaks(
+    own: list[Load], foreign: list[Load], edges: Iterable[float]
+) -> Iterator[tuple[float, list[int], list[int]]]:
+    """Own and foreign load at every instant at which one rises or a capacity changes, in ascending order."""
     first = min(start for start, _, _ in own)
     last = max(end for _, end, _ in own)
     instants = {start for start, _, _ in own}
-    instants |= {start for start, _, _ in foreign if first < start < last}
-    step_ms = curve.step_ms
-    cell = max(0, math.floor(first / step_ms)) + 1
-    while cell < len(curve) and cell * step_ms < last:
-        instants.add(float(cell * step_ms))
-        cell += 1
-    capacity = [*_amounts(place.capacity).values(), float(POOL_SIZE)]
-    names = [*RESOURCE_NAMES, "pool slots"]
-    named: set[str] = set()
-    # Load only ever rises at the start of a load, and capacity only changes at a cell's edge.
-    own_at = _Running(own)
-    foreign_at = _Running(foreign)
+    instants.update(start for start, _, _ in foreign if first < start < last)
+    instants.update(edges)
+    own_at, foreign_at = _Running(own), _Running(foreign)
     for instant in sorted(instants):
-        mine, theirs = own_at.advance(instant), foreign_at.advance(instant)
-        free = [*_amounts(curve.at_index(math.floor((instant + _OVERLAP_MS) / step_ms))).values(), float(POOL_SIZE)]
-        for index, name in enumerate(names):
-            if name in named or mine[index] <= _EPSILON:
-                continue
-            if mine[index] > free[index] + _EPSILON:
-                named.add(name)
-                yield (
-                    f"bin {place.name} at {instant - shift:g} ms: the plan loads {mine[index]:g} {name}, "
-                    f"but {free[index]:g} are forecast free"
-                )
-            elif mine[index] + theirs[index] > capacity[index] + _EPSILON:
-                named.add(name)
-                yield (
-                    f"bin {place.name} at {instant - shift:g} ms: {mine[index]:g} {name} of the plan and "
-                    f"{theirs[index]:g} reserved by others exceed its {capacity[index]:g}"
-                )
+        yield instant, own_at.advance(instant), foreign_at.advance(instant)
 
 
 class _Running:
     """The sum of loads that cover an instant, for instants asked in ascending order."""
 
-    def __init__(self, loads: list[tuple[float, float, list[float]]]) -> None:
-        self._starts = sorted(loads, key=lambda load: load[0])
-        self._ends = sorted(loads, key=lambda load: load[1])
+    def __init__(self, loads: list[Load]) -> None:
+        self._starts = sorted(loads)
+        # However short a load is, it counts at the instant at which it starts.
+        self._ends = sorted(
+            (max(end - _OVERLAP_MS, math.nextafter(start, math.inf)), need) for start, end, need in loads
+        )
         self._next_start = 0
         self._next_end = 0
-        self._total = [0.0] * 5
+        self._total = [0] * len(_DIMENSIONS)
 
-    def advance(self, instant: float) -> list[float]:
+    def advance(self, instant: float) -> list[int]:
+        total = self._total
         while self._next_start < len(self._starts) and self._starts[self._next_start][0] <= instant:
-            self._add(self._starts[self._next_start][2], 1.0)
+            for index, value in enumerate(self._starts[self._next_start][2]):
+                total[index] += value
             self._next_start += 1
-        while self._next_end < len(self._ends) and self._ends[self._next_end][1] <= instant + _OVERLAP_MS:
-            self._add(self._ends[self._next_end][2], -1.0)
+        while self._next_end < len(self._ends) and self._ends[self._next_end][0] <= instant:
+            for index, value in enumerate(self._ends[self._next_end][1]):
+                total[index] -= value
             self._next_end += 1
-        return self._total
-
-    def _add(self, load: list[float], sign: float) -> None:
-        for index, value in enumerate(load):
-            self._total[index] += sign * value
+        return total

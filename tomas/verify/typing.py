@@ -5,13 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from itertools import islice
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
+from referencing import Registry as SchemaRegistry
+from referencing.exceptions import Unresolvable
 
 from tomas.schema import Binding, Plan, PlanStep, RequestBinding, Tool, canonical_json, media_type_matches
 
 __all__ = ["check_arguments", "check_outputs", "check_ports"]
+
+_MAX_FAULTS = 5
+"""Named per step."""
 
 
 def check_ports(plan: Plan, tools: Mapping[str, Tool]) -> Iterator[str]:
@@ -29,6 +35,8 @@ def check_ports(plan: Plan, tools: Mapping[str, Tool]) -> Iterator[str]:
             if wanted is None:
                 yield f"step {step.id}: {tool.name} has no input {name}"
                 continue
+            if len(set(bindings)) != len(bindings):
+                yield f"step {step.id}, input {name}: one source is listed twice"
             for binding in bindings:
                 yield from _source(plan, offers, step, name, wanted.type, binding)
 
@@ -43,6 +51,8 @@ def _source(
             yield f"{where}: the request has no input {binding.name}"
         elif not media_type_matches(given.type, wanted):
             yield f"{where}: takes {wanted}, but the request's {binding.name} is {given.type}"
+        elif plan.request.origin is not None and not given.uris:
+            yield f"{where}: the request's {binding.name} names no file, and the plan is to be run"
         return
     offered = offers.get((binding.step, binding.output))
     if offered is None:
@@ -63,29 +73,38 @@ def _offers(plan: Plan, tools: Mapping[str, Tool]) -> dict[tuple[str, str], str]
 
 def check_arguments(plan: Plan, tools: Mapping[str, Tool]) -> Iterator[str]:
     """Violations of the tools' argument schemas."""
-    validators: dict[str, Draft202012Validator] = {}
+    schemas = {
+        name: canonical_json(tools[name].arguments) for name in {step.tool for step in plan.steps} & set(tools)
+    }
     for step in plan.steps:
-        tool = tools.get(step.tool)
-        if tool is None:
+        if step.tool not in schemas:
             continue
-        fault_of_schema = _schema_fault(canonical_json(tool.arguments))
-        if fault_of_schema:
-            yield f"step {step.id}: the argument schema of {tool.name} is invalid ({fault_of_schema})"
+        validator = _validator(schemas[step.tool])
+        if isinstance(validator, str):
+            yield f"step {step.id}: the argument schema of {step.tool} is invalid ({validator})"
             continue
-        validator = validators.setdefault(tool.name, Draft202012Validator(tool.arguments))
-        for fault in sorted(validator.iter_errors(step.arguments), key=str)[:5]:
+        try:
+            faults = list(islice(validator.iter_errors(step.arguments), _MAX_FAULTS))
+        except (Unresolvable, RecursionError) as error:
+            yield f"step {step.id}: the argument schema of {step.tool} refers to what is not in it ({error})"
+            continue
+        for fault in sorted(faults, key=str):
             place = ".".join(str(part) for part in fault.absolute_path) or "arguments"
             yield f"step {step.id}, {place}: {fault.message[:200]}"
 
 
 @lru_cache(maxsize=512)
-def _schema_fault(schema: str) -> str | None:
-    """What is wrong with a JSON Schema, given as canonical JSON; checking one takes milliseconds."""
+def _validator(schema: str) -> Draft202012Validator | str:
+    """A validator for a JSON Schema, given as canonical JSON, or what is wrong with it; making one takes ms.
+
+    It follows no reference out of the schema: nothing is fetched while a plan is checked.
+    """
+    content = json.loads(schema)
     try:
-        Draft202012Validator.check_schema(json.loads(schema))
+        Draft202012Validator.check_schema(content)
     except SchemaError as error:
         return str(error.message)
-    return None
+    return Draft202012Validator(content, registry=SchemaRegistry())
 
 
 def check_outputs(plan: Plan, tools: Mapping[str, Tool]) -> Iterator[str]:

@@ -93,7 +93,7 @@ def plan(*steps: PlanStep, **more: Any) -> Plan:
     )
     fields: dict[str, Any] = {
         "request": request, "language": "en", "planner": PlannerInfo(kind="retrieval", version="1"),
-        "created_at": NOW, "release_at": RELEASE, "t_inf_predicted_ms": 1, "dispatch_lag_predicted_ms": 2,
+        "created_at": NOW, "release_at": RELEASE, "t_inf_predicted_ms": 1000, "dispatch_lag_predicted_ms": 2000,
         "forecast": [free(), free(name="b2")], "steps": list(steps),
         "makespan_ms": max((item.end_ms for item in steps), default=0),
     }  # fmt: skip

@@ -205,7 +205,12 @@ class TomasPlanOperator(BaseOperator):
             )
         try:
             plan: Plan = make_plan(
-                request, store=store, registry=Registry(store.tools()), settings=settings, worker_classes=classes
+                request,
+                store=store,
+                registry=Registry(store.tools()),
+                settings=settings,
+                worker_classes=classes,
+                routes=found.routes,
             )
         except (FitsNoBin, Infeasible) as error:
             if not dead:
