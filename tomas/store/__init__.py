@@ -7,11 +7,12 @@ from tomas.store.catalogue import CatalogueMixin
 from tomas.store.history import HistoryMixin
 from tomas.store.migrations import MigrationsMixin
 from tomas.store.plans import PlansMixin
+from tomas.store.reservations import ReservationsMixin, StoredReservation
 
-__all__ = ["Store"]
+__all__ = ["Store", "StoredReservation"]
 
 
-class Store(MigrationsMixin, CatalogueMixin, PlansMixin, HistoryMixin):
+class Store(MigrationsMixin, CatalogueMixin, PlansMixin, ReservationsMixin, HistoryMixin):
     """Everything in Postgres, behind typed methods; each is one transaction.
 
     Cheap to make: it connects at the first use. Safe to share between threads, and to inherit through fork.

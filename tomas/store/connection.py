@@ -91,11 +91,14 @@ class Database:
 
     # -- transactions -------------------------------------------------------------------------------------
 
-    def _transaction(self, work: Callable[[cursor], T]) -> T:
+    def _transaction(self, work: Callable[[cursor], T], *, repeatable: bool = False) -> T:
         """Run ``work`` in one read-committed transaction and commit it.
 
         A pooled connection may have died since its last use. Then ``work`` runs once more on a new one: the
-        server has rolled back, so nothing is done twice. Errors during COMMIT are not retried.
+        server has rolled back, so nothing is done twice. A connection that dies during COMMIT leaves open
+        whether it did: that is retried only where work that is done already does no harm.
+
+        :param repeatable: ``work`` finds out by itself what of it is done.
         """
         self._after_fork()
         if not self._slots.acquire(timeout=self.settings.statement_timeout_ms / 1000):
@@ -119,7 +122,7 @@ class Database:
                 except BaseException as error:
                     died = _is_broken(link, error)
                     self._drop_or_keep(link)
-                    if died and is_pooled and not committing and not is_retry:
+                    if died and not is_retry and (repeatable if committing else is_pooled):
                         self._discard_idle()
                         continue
                     if isinstance(error, psycopg2.Error | UnicodeEncodeError):

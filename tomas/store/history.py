@@ -12,7 +12,7 @@ from psycopg2.extras import Json
 from tomas.errors import StoreError
 from tomas.schema import Artifact, ExecutionRecord, ModelVersion, PlannerCall, canonical_json, content_hash
 from tomas.store.connection import Database
-from tomas.store.plans import HEARTBEAT_S
+from tomas.store.reservations import HEARTBEAT_S, take_up
 
 __all__ = ["HistoryMixin"]
 
@@ -60,14 +60,7 @@ class HistoryMixin(Database):
                 ),
             )
             if cur.rowcount and record.ended_at is None:
-                cur.execute(
-                    "UPDATE reservation r SET state = 'active', released_at = NULL, start_at = %(at)s,"
-                    " end_at = %(at)s + (r.end_at - r.start_at)"
-                    " FROM plan p WHERE p.id = r.plan_id AND p.status <> 'superseded'"
-                    " AND r.plan_id = %(plan)s AND r.step_id = %(step)s"
-                    " AND (r.state <> 'active' OR r.start_at <> %(at)s)",
-                    {"at": record.started_at, "plan": record.plan_id, "step": record.step_id},
-                )
+                take_up(cur, record.plan_id, record.step_id, record.started_at)
 
         self._transaction(work)
 

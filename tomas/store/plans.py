@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
 from typing import Any
 
@@ -10,46 +10,23 @@ from psycopg2.extensions import cursor
 from psycopg2.extras import Json, execute_values
 
 from tomas.errors import PlanRejected, StoreError
-from tomas.schema import Plan, PlanOrigin, PlanStatus, Reservation, Resources, canonical_json
+from tomas.schema import Plan, PlanOrigin, PlanRequest, PlanStatus, Reservation, canonical_json
 from tomas.store.connection import Database
+from tomas.store.reservations import expire, free, read_reservations
 
-__all__ = ["HEARTBEAT_S", "PlansMixin"]
-
-HEARTBEAT_S = 120
-"""A running try whose record was not refreshed for this many seconds is taken for dead."""
+__all__ = ["Make", "PlansMixin", "ReadFrom"]
 
 _PLAN = "SELECT body, status, t_inf_actual_ms, dispatch_lag_actual_ms FROM plan"
 
-# A step that still runs past its reservation holds its capacity on. Nobody knows until when; as the best guess
-# it takes as long again as it has taken so far.
-_RESERVATIONS = """
-SELECT r.plan_id, r.step_id, r.bin, r.cpu_cores, r.cpu_mem_gb, r.gpu_sm, r.gpu_mem_gb, r.slots, r.start_at,
-       CASE WHEN r.end_at > %(start)s THEN r.end_at
-            ELSE %(start)s::timestamptz + greatest(now() - run.started_at, interval '1 second') END
-FROM reservation r
-LEFT JOIN LATERAL (
-    SELECT max(e.started_at) AS started_at FROM execution_record e
-    WHERE e.plan_id = r.plan_id AND e.step_id = r.step_id AND e.ended_at IS NULL
-      AND e.updated_at > now() - %(heartbeat)s * interval '1 second'
-) run ON r.end_at <= least(%(start)s, now())
-WHERE r.state = 'active' AND r.start_at < %(end)s AND (r.end_at > %(start)s OR run.started_at IS NOT NULL)
-  AND (%(bins)s::text[] IS NULL OR r.bin = ANY(%(bins)s))
-  AND r.plan_id <> ALL(%(without)s)
-ORDER BY r.bin, r.start_at, r.plan_id, r.step_id
-"""
+
+ReadFrom = Callable[[datetime], list[Reservation]]
+"""Reads what other plans hold from an instant on, for ever."""
+Make = Callable[[ReadFrom], tuple[Plan, list[Reservation]]]
+"""Makes a plan and its reservations from what others hold."""
 
 
 class PlansMixin(Database):
     """Releasing, reading and ending plans."""
-
-    def reservations(self, start: datetime, end: datetime, *, exclude_plan: str | None = None) -> list[Reservation]:
-        """Active reservations that overlap ``[start, end)``, by bin and start.
-
-        The reservation of a step that overran and still runs counts too: it is returned with an end after
-        ``start`` by as long as the step has run already.
-        """
-        without = [exclude_plan] if exclude_plan else []
-        return self._transaction(lambda cur: _reservations(cur, start, end, bins=None, without=without))
 
     def release_plan(
         self, plan: Plan, reservations: list[Reservation], verify: Callable[[list[Reservation]], None]
@@ -59,8 +36,9 @@ class PlansMixin(Database):
         Releases on the same bin, of the same idempotency key or of the same origin wait for each other
         (advisory locks, taken in one global order, so they cannot deadlock). Under the locks, in this order:
         a stored plan of the same id or key is returned and nothing written; an older plan of the same origin is
-        superseded and its reservations freed; the reservations of all other plans in the bins and the time of
-        this plan go to ``verify``; then everything is inserted.
+        superseded and its reservations freed; reservations in these bins that nobody ended in their time
+        expire; the reservations of all other plans in the bins and the time of this plan go to ``verify``; then
+        everything is inserted.
 
         :param verify: raises to refuse; the transaction is rolled back and the error passed on. It may be
             called twice, if the connection dies between.
@@ -68,14 +46,52 @@ class PlansMixin(Database):
         :raises PlanRejected: a reservation names another plan or an unknown step.
         :raises StoreUnavailable: Postgres is down, slow, or the locks were not free in time.
         """
-        steps = {step.id for step in plan.steps}
-        for item in reservations:
-            if item.plan_id != plan.id or item.step_id not in steps:
-                raise PlanRejected(
-                    f"Reservation of step {item.step_id} of plan {item.plan_id} does not belong to plan {plan.id}.",
-                    remedy="Reserve for the steps of the plan that is released.",
-                )
-        return self._transaction(lambda cur: _release(cur, plan, reservations, verify))
+        _check_own(plan, reservations)
+        bins = {item.bin for item in reservations}
+
+        def work(cur: cursor) -> Plan:
+            stored = _enter(cur, plan.id, plan.request, bins)
+            if stored is not None:
+                return stored
+            if reservations:
+                start, end = min(item.start_at for item in reservations), max(item.end_at for item in reservations)
+                verify(read_reservations(cur, start, end, bins=sorted(bins), without=[plan.id]))
+            else:
+                verify([])
+            _insert(cur, plan, reservations)
+            return plan
+
+        return self._transaction(work, repeatable=True)
+
+    def release_under_lock(self, plan_id: str, request: PlanRequest, bins: Iterable[str], make: Make) -> Plan:
+        """Make a plan while its bins are locked, and store it in the same transaction.
+
+        What :meth:`release_plan` does, in another order: no other plan can take capacity of ``bins`` between
+        the making and the release, so this cannot lose a race; but all other releases on these bins wait
+        meanwhile. For planners that lost before, and quick makers.
+
+        :param bins: all bins that the plan may use.
+        :param make: gets a function that reads what other plans hold of ``bins`` from an instant on; returns
+            the plan, which it has verified, and its reservations. What it raises is passed on, nothing is
+            written. It may be called twice, if the connection dies between.
+        :return: the released plan, or the one that was stored before.
+        :raises PlanRejected: a reservation names another plan, an unknown step or a bin that is not locked.
+        :raises StoreUnavailable: Postgres is down, slow, or the locks were not free in time.
+        """
+        locked = set(bins)
+
+        def work(cur: cursor) -> Plan:
+            stored = _enter(cur, plan_id, request, locked)
+            if stored is not None:
+                return stored
+            plan, reservations = make(
+                lambda start: read_reservations(cur, start, bins=sorted(locked), without=[plan_id])
+            )
+            _check_own(plan, reservations, locked)
+            _insert(cur, plan, reservations)
+            return plan
+
+        return self._transaction(work, repeatable=True)
 
     # -- reading ------------------------------------------------------------------------------------------
 
@@ -130,7 +146,7 @@ class PlansMixin(Database):
                 "UPDATE plan SET status = %s WHERE id = %s AND status <> 'superseded'", (status.value, plan_id)
             )
             if status in (PlanStatus.SUCCEEDED, PlanStatus.FAILED, PlanStatus.SUPERSEDED):
-                _free(cur, [plan_id])
+                free(cur, [plan_id])
 
         self._transaction(work)
 
@@ -148,76 +164,49 @@ class PlansMixin(Database):
 
         self._transaction(work)
 
-    def release_reservation(self, plan_id: str, step_id: str) -> None:
-        """Free the capacity of one step; nothing happens if it is free."""
 
-        def work(cur: cursor) -> None:
-            cur.execute(
-                "UPDATE reservation SET state = 'released', released_at = now()"
-                " WHERE plan_id = %s AND step_id = %s AND state <> 'released'",
-                (plan_id, step_id),
+def _check_own(plan: Plan, reservations: Iterable[Reservation], locked: Collection[str] | None = None) -> None:
+    steps = {step.id for step in plan.steps}
+    for item in reservations:
+        if item.plan_id != plan.id or item.step_id not in steps:
+            raise PlanRejected(
+                f"Reservation of step {item.step_id} of plan {item.plan_id} does not belong to plan {plan.id}.",
+                remedy="Reserve for the steps of the plan that is released.",
+            )
+        if locked is not None and item.bin not in locked:
+            raise PlanRejected(
+                f"Step {item.step_id} of plan {plan.id} reserves bin {item.bin}, which is not locked.",
+                remedy="Name all bins that the plan may use.",
             )
 
-        self._transaction(work)
 
-    def release_plan_reservations(self, plan_id: str) -> None:
-        """Free the capacity of all steps of a plan."""
-        self._transaction(lambda cur: _free(cur, [plan_id]))
-
-    def expire_reservations(self, now: datetime) -> int:
-        """Free reservations that ended before ``now`` and whose step does not run; how many.
-
-        A step that starts later than that takes its reservation up again with its first record.
-        """
-
-        def work(cur: cursor) -> int:
-            cur.execute(
-                "UPDATE reservation r SET state = 'expired', released_at = now()"
-                " WHERE r.state = 'active' AND r.end_at <= %s AND NOT EXISTS (SELECT 1 FROM execution_record e"
-                "  WHERE e.plan_id = r.plan_id AND e.step_id = r.step_id AND e.ended_at IS NULL"
-                "  AND e.updated_at > now() - %s * interval '1 second')",
-                (now, HEARTBEAT_S),
-            )
-            return int(cur.rowcount)
-
-        return self._transaction(work)
-
-
-def _release(
-    cur: cursor, plan: Plan, reservations: list[Reservation], verify: Callable[[list[Reservation]], None]
-) -> Plan:
-    key, origin = plan.request.idempotency_key, plan.request.origin
-    bins = sorted({item.bin for item in reservations})
-    _lock(
-        cur,
-        [f"plan:{plan.id}", *([f"key:{key}"] if key else []), *_origin_lock(origin), *(f"bin:{b}" for b in bins)],
-    )
-    cur.execute(f"{_PLAN} WHERE id = %s OR idempotency_key = %s", (plan.id, key))
+def _enter(cur: cursor, plan_id: str, request: PlanRequest, bins: Iterable[str]) -> Plan | None:
+    """Lock, return a plan that is stored already, and make room: what every release begins with."""
+    key, origin = request.idempotency_key, request.origin
+    places = sorted(bins)
+    names = [f"plan:{plan_id}", *(f"bin:{name}" for name in places)]
+    if key:
+        names.append(f"key:{key}")
+    if origin:
+        names.append(f"origin:{origin.canonical_json()}")
+    _lock(cur, names)
+    cur.execute(f"{_PLAN} WHERE id = %s OR idempotency_key = %s", (plan_id, key))
     stored = cur.fetchone()
     if stored is not None:
         return _plan(stored)
     _supersede(cur, origin)
-    if reservations:
-        start, end = min(item.start_at for item in reservations), max(item.end_at for item in reservations)
-        verify(_reservations(cur, start, end, bins=bins, without=[plan.id]))
-    else:
-        verify([])
-    _insert(cur, plan, reservations)
-    return plan
-
-
-def _origin_lock(origin: PlanOrigin | None) -> list[str]:
-    return [f"origin:{origin.canonical_json()}"] if origin else []
+    if places:
+        expire(cur, bins=places)
+    return None
 
 
 def _lock(cur: cursor, names: Iterable[str]) -> None:
     """Lock names until the transaction ends, in the order of their hashes: one order for everybody."""
     cur.execute(
-        "SELECT DISTINCT hashtextextended('tomas:' || name, 0) AS h FROM unnest(%s) AS name ORDER BY h",
+        "SELECT pg_advisory_xact_lock(h) FROM (SELECT DISTINCT hashtextextended('tomas:' || name, 0) AS h"
+        " FROM unnest(%s) AS name ORDER BY h) AS ordered",
         (list(names),),
     )
-    for (number,) in cur.fetchall():
-        cur.execute("SELECT pg_advisory_xact_lock(%s)", (number,))
 
 
 def _supersede(cur: cursor, origin: PlanOrigin | None) -> None:
@@ -234,15 +223,7 @@ def _supersede(cur: cursor, origin: PlanOrigin | None) -> None:
             "UPDATE plan SET status = 'superseded' WHERE id = ANY(%s) AND status IN ('released', 'running')",
             (older,),
         )
-        _free(cur, older)
-
-
-def _free(cur: cursor, plan_ids: list[str]) -> None:
-    cur.execute(
-        "UPDATE reservation SET state = 'released', released_at = now()"
-        " WHERE plan_id = ANY(%s) AND state <> 'released'",
-        (plan_ids,),
-    )
+        free(cur, older)
 
 
 def _insert(cur: cursor, plan: Plan, reservations: list[Reservation]) -> None:
@@ -285,26 +266,6 @@ def _insert(cur: cursor, plan: Plan, reservations: list[Reservation]) -> None:
         [(r.plan_id, r.step_id, r.bin, *r.need, r.slots, r.start_at, r.end_at) for r in reservations],
         page_size=1000,
     )
-
-
-def _reservations(
-    cur: cursor, start: datetime, end: datetime, *, bins: list[str] | None, without: list[str]
-) -> list[Reservation]:
-    cur.execute(
-        _RESERVATIONS, {"start": start, "end": end, "bins": bins, "without": without, "heartbeat": HEARTBEAT_S}
-    )
-    return [
-        Reservation(
-            plan_id=row[0],
-            step_id=row[1],
-            bin=row[2],
-            need=Resources(cpu_cores=row[3], cpu_mem_gb=row[4], gpu_sm=row[5], gpu_mem_gb=row[6]),
-            slots=row[7],
-            start_at=row[8],
-            end_at=row[9],
-        )
-        for row in cur
-    ]
 
 
 def _plan(row: tuple[Any, ...]) -> Plan:
