@@ -6,10 +6,10 @@ All tables lie in the schema ``tomas``; the files in ``sql/`` make them.
 from tomas.store.catalogue import CatalogueMixin
 from tomas.store.history import HistoryMixin
 from tomas.store.migrations import MigrationsMixin
-from tomas.store.plans import PlansMixin
+from tomas.store.plans import PlansMixin, ReadFrom
 from tomas.store.reservations import ReservationsMixin, StoredReservation
 
-__all__ = ["Store", "StoredReservation"]
+__all__ = ["ReadFrom", "Store", "StoredReservation"]
 
 
 class Store(MigrationsMixin, CatalogueMixin, PlansMixin, ReservationsMixin, HistoryMixin):

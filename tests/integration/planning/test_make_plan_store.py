@@ -11,7 +11,7 @@ import pytest
 
 from tomas.config import PlannerSettings, Settings
 from tomas.errors import ConfigError, Infeasible, NoToolMatches, TomasError
-from tomas.planner import service
+from tomas.planner import release
 from tomas.planner.service import make_plan
 from tomas.schema import (
     Bin,
@@ -115,7 +115,7 @@ def test_capacity_that_is_taken_between_scheduling_and_release_makes_a_new_sched
     seeded: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rival: list[Plan] = []
-    real = service.assemble
+    real = release.assemble
 
     def slow(*args: object) -> object:
         made = real(*args)
@@ -124,7 +124,7 @@ def test_capacity_that_is_taken_between_scheduling_and_release_makes_a_new_sched
             rival[0] = released(seeded, "Detect faces in the images")
         return made
 
-    monkeypatch.setattr(service, "assemble", slow)
+    monkeypatch.setattr(release, "assemble", slow)
     released(seeded, "Find duplicates and classify the images")
     assert_never_overbooked(seeded)
     assert len(all_reservations(seeded)) == 3
