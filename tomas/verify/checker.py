@@ -48,27 +48,21 @@ def verify_plan(
     :raises PlanRejected: with all violations found, at most :data:`MAX_LISTED` of them in words. Nothing else
         is raised, whatever the arguments hold, also past pydantic's own checks.
     """
-    name = "?"
+    name = str(getattr(plan, "id", "?"))[:128]
+    found: list[str] = []
+    cause: Exception | None = None
     try:
-        name = str(plan.id)[:128]
-        violations = list(
-            islice(_violations(plan, registry_tools, bins, reservations, prices, routes), MAX_LISTED + 1)
-        )
-    except Exception as error:
-        # A plan that cannot be checked is not proven.
-        raise PlanRejected(
-            f"Plan {name} cannot be checked: {type(error).__name__}: {error}"[:_MAX_CHARS] + ".", remedy=_REMEDY
-        ) from error
-    if not violations:
+        found.extend(islice(_violations(plan, registry_tools, bins, reservations, prices, routes), MAX_LISTED + 1))
+    except Exception as error:  # noqa: BLE001 - a plan that cannot be checked to the end is not proven
+        cause = error
+        found.append(f"it cannot be checked further ({type(error).__name__}: {error})")
+    if not found:
         return
-    listed = violations[:MAX_LISTED]
-    more = " There are more." if len(violations) > MAX_LISTED else ""
+    listed = [text[:_MAX_CHARS] for text in found[:MAX_LISTED]]
+    more = " There are more." if len(found) > MAX_LISTED else ""
     raise PlanRejected(
-        f"Plan {name} breaks {len(listed)} rule(s): "
-        + " · ".join(text[:_MAX_CHARS] for text in listed)
-        + f".{more}",
-        remedy=_REMEDY,
-    )
+        f"Plan {name} breaks {len(listed)} rule(s): " + " · ".join(listed) + f".{more}", remedy=_REMEDY
+    ) from cause
 
 
 def _violations(

@@ -51,7 +51,7 @@ def check_load(plan: Plan, bins: Sequence[Bin], reservations: Sequence[Reservati
         if curve is None:
             for step in steps:
                 yield f"step {step.id}: the plan holds no forecast for its bin {name}"
-        elif curve.start_at > plan.release_at + _EARLY or curve.start_at < plan.created_at - _EARLY:
+        elif curve.start_at - plan.release_at > _EARLY or plan.created_at - curve.start_at > _EARLY:
             yield f"forecast of bin {name}: it starts at {curve.start_at}, not between creation and release"
         else:
             own[name] = [
