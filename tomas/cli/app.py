@@ -10,6 +10,7 @@ import typer
 
 from tomas import __version__
 from tomas.cli import data, planning
+from tomas.cli import simulate as simulation
 
 __all__ = ["app"]
 
@@ -22,6 +23,7 @@ app = typer.Typer(
 )
 app.command("plan")(planning.plan)
 app.command("run")(planning.run)
+app.command("simulate")(simulation.simulate)
 app.command("profile")(data.profile)
 app.command("sampler")(data.sampler)
 app.command("retrain")(data.retrain)

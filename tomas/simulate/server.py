@@ -42,8 +42,8 @@ class Server:
     """The state of one bin while it is simulated."""
 
     __slots__ = (
-        "area", "at", "demand", "fast", "free", "index", "lanes", "lost", "next_end", "next_lane", "over", "place",
-        "queued", "running", "slots", "slow_ms", "used_slots", "version", "waiting",
+        "area", "at", "demand", "exact", "fast", "free", "index", "lanes", "lost", "next_end", "next_lane", "over",
+        "place", "queued", "running", "slots", "slow_ms", "used_slots", "version", "waiting",
     )  # fmt: skip
 
     def __init__(self, index: int, place: SimBin) -> None:
@@ -59,6 +59,9 @@ class Server:
         self.running = 0
         self.lanes: dict[int, Lane] = {}
         self.fast = True
+        """Whether all steps run at full speed now."""
+        self.exact = True
+        """Whether all lanes are exact."""
         self.at = 0.0
         self.area = [0.0, 0.0, 0.0, 0.0, 0.0]
         """Integrals over time of what is used: four resources, then slots."""
@@ -86,6 +89,7 @@ class Server:
                 area[3] += spent * demand[3]
             if not self.fast:
                 self.slow_ms += spent
+            if not self.exact:
                 for lane in self.lanes.values():
                     if not lane.exact:
                         lane.clock += spent * lane.rate
@@ -151,6 +155,7 @@ class Server:
         self.fast = cpu == 1.0 and gpu == 1.0
         best = math.inf
         self.next_lane = None
+        self.exact = True
         for lane in self.lanes.values():
             heap = lane.heap
             if not heap:
@@ -164,6 +169,7 @@ class Server:
             if lane.exact and rate != 1.0:
                 lane.exact, lane.clock = False, now
             lane.rate = rate
+            self.exact = self.exact and lane.exact
             if lane.exact:
                 end = heap[0][0]
             elif rate > 0.0:

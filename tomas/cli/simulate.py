@@ -1,0 +1,173 @@
+"""``tomas simulate``: plans against other capacity and arrivals, without running anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from tomas.cli.planning import _read_plan as read_plan
+from tomas.config import get_settings
+from tomas.errors import DataError
+
+if TYPE_CHECKING:
+    from tomas.schema import Bin, Plan
+    from tomas.simulate import SimBin, Workload
+    from tomas.simulate.scenario import Scenario
+
+_MANY = 100
+_ARGUMENT = "Files of `tomas plan -o`."
+
+
+def simulate(
+    files: Annotated[list[Path] | None, typer.Argument(metavar="[PLAN.json]...", help=_ARGUMENT)] = None,
+    plan_ids: Annotated[list[str] | None, typer.Option("--plan", help="A plan of the store. Repeatable.")] = None,
+    recent: Annotated[int | None, typer.Option("--recent", min=1, help="The newest N plans of the store.")] = None,
+    use_store: Annotated[
+        bool, typer.Option("--store/--no-store", help="Bins from Postgres; default: the worker classes file.")
+    ] = False,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="BIN.RESOURCE=VALUE[@START..END]; xFACTOR, or a class, too. Repeatable."),
+    ] = None,
+    without: Annotated[
+        list[str] | None, typer.Option("--without", help="BIN[@START..END]: this worker is lost. Repeatable.")
+    ] = None,
+    add: Annotated[list[str] | None, typer.Option("--add", help="CLASS=N more workers. Repeatable.")] = None,
+    arrivals: Annotated[
+        str | None, typer.Option("--arrivals", help="every:300, poisson:20/h or times:FILE; each plan by itself.")
+    ] = None,
+    count: Annotated[int | None, typer.Option("--count", help="How often each plan arrives.")] = None,
+    duration: Annotated[
+        str | None, typer.Option("--duration", help="For how long plans arrive: 90, 5m, 24h, 7d.")
+    ] = None,
+    clock: Annotated[str, typer.Option("--clock", help="Time of day at which the simulation starts.")] = "00:00",
+    latency: Annotated[
+        Literal["sampled", "p50", "p90"], typer.Option("--latency", help="How long steps take.")
+    ] = "sampled",
+    runs: Annotated[
+        int | None, typer.Option("--runs", help=f"Default: {_MANY} where anything is random, else 1.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same runs.")] = 0,
+    replan: Annotated[bool, typer.Option("--replan", help="Place each arriving plan anew.")] = False,
+    retries: Annotated[int, typer.Option("--retries", min=0, help="How often a failed step is tried again.")] = 0,
+    oom: Annotated[bool, typer.Option("--oom", help="Memory overload fails the step that started last.")] = False,
+    deadline: Annotated[
+        float | None, typer.Option("--deadline", min=0.001, help="Seconds from arrival; default: the plan's own.")
+    ] = None,
+    picture: Annotated[
+        Path | None, typer.Option("--picture", help="Draw one run as .png, .svg or .pdf: Gantt and utilisation.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Simulate plans: what if workers had more or less, were lost or added, or plans arrived more often?
+
+    Example: `tomas simulate plan.json --arrivals poisson:20/h --duration 24h --set large_1.cpu_cores=x0.5@9h..10h`
+    """
+    from tomas.cli import simulate_view as view
+    from tomas.simulate.arrivals import parse_arrivals
+    from tomas.simulate.scenario import Scenario, run_many
+    from tomas.simulate.whatif import parse_time
+
+    if picture is not None:
+        from tomas.simulate.picture import check_picture
+
+        check_picture(picture)
+    plans, places = _read(files or [], plan_ids or [], recent, use_store=use_store)
+    bins = _bins(places, changes or [], without or [], add or [], clock_ms=parse_time(clock))
+    scenario = Scenario(
+        _workloads(plans, bins, deadline),
+        tuple(bins),
+        parse_arrivals(arrivals, count=count, duration_ms=None if duration is None else parse_time(duration)),
+        latency,
+        replan,
+        retries,
+        oom,
+        seed,
+    )
+    number = runs if runs is not None else (_MANY if _random(scenario) else 1)
+    with view.progress(show=not as_json) as told:
+        summary, typical = run_many(scenario, number, on_progress=told)
+    shown = scenario.run(typical)
+    if as_json:
+        typer.echo(view.as_json(scenario, summary, shown, typical))
+    else:
+        view.tables(scenario, summary, shown, typical)
+    if picture is not None:
+        from tomas.simulate.picture import draw
+
+        draw(shown, picture, title=view.title(scenario, typical, number))
+        if not as_json:
+            typer.echo(f"Run {typical} drawn in {picture}.")
+
+
+def _random(scenario: Scenario) -> bool:
+    return scenario.arrivals.random or scenario.latency == "sampled"
+
+
+def _read(
+    files: list[Path], plan_ids: list[str], recent: int | None, *, use_store: bool
+) -> tuple[list[tuple[str, Plan]], list[Bin]]:
+    """Named plans, and the bins."""
+    from tomas.store import Store
+    from tomas.tools.data import load_worker_classes
+
+    if not (files or plan_ids or recent):
+        raise DataError(
+            "No plan was given.", remedy="Name files of `tomas plan -o`, or --plan ID, or --recent N of the store."
+        )
+    plans = [(path.stem, read_plan(path)) for path in files]
+    if not (use_store or plan_ids or recent):
+        classes = load_worker_classes(get_settings().data.worker_classes_path)
+        return _named(plans), [place for one in classes for place in one.bins]
+    with Store.from_settings() as store:
+        store.check_schema()
+        plans += [(plan_id[:8], store.plan(plan_id)) for plan_id in plan_ids]
+        if recent:
+            found = store.plans(recent)
+            if not found:
+                raise DataError("The store holds no plan.", remedy="Make one with `tomas plan --store`.")
+            plans += [(one.id[:8], one) for one in found]
+        return _named(plans), store.bins()
+
+
+def _named(plans: list[tuple[str, Plan]]) -> list[tuple[str, Plan]]:
+    """Every plan with a name of its own."""
+    taken: dict[str, int] = {}
+    result = []
+    for name, plan in plans:
+        taken[name] = taken.get(name, 0) + 1
+        result.append((name if taken[name] == 1 else f"{name}#{taken[name]}", plan))
+    return result
+
+
+def _bins(
+    places: list[Bin], changes: list[str], without: list[str], add: list[str], *, clock_ms: float
+) -> list[SimBin]:
+    from tomas.simulate import SimBin
+    from tomas.simulate.whatif import add_bins, apply, parse_change, parse_loss
+
+    bins = [SimBin.of(place) for place in places]
+    for item in add:
+        name, _, number = item.partition("=")
+        if not number.isdigit():
+            raise DataError(f"--add {item!r} is malformed.", remedy="Write CLASS=N, such as cpu-large=2.")
+        bins = add_bins(bins, name, int(number))
+    return apply(
+        bins,
+        [parse_change(item, clock_ms=clock_ms) for item in changes],
+        [parse_loss(item, clock_ms=clock_ms) for item in without],
+    )
+
+
+def _workloads(plans: list[tuple[str, Plan]], bins: list[SimBin], deadline_s: float | None) -> tuple[Workload, ...]:
+    from dataclasses import replace
+
+    from tomas.simulate import Workload
+
+    known = {place.name: place for place in bins}
+    found = [Workload.of(plan, known, name=name) for name, plan in plans]
+    if deadline_s is not None:
+        found = [replace(one, deadline_ms=deadline_s * 1000.0) for one in found]
+    return tuple(found)
