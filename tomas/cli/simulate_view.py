@@ -26,6 +26,7 @@ __all__ = ["as_json", "progress", "tables", "title"]
 
 _GANTT_ROWS = 40
 _GANTT_CELLS = 60
+_SHORT = {"cpu_cores": "cores", "cpu_mem_gb": "memory", "gpu_sm": "GPU", "gpu_mem_gb": "GPU mem"}
 _MOST = 20
 """More bins or plans than this are counted, not listed."""
 
@@ -106,9 +107,12 @@ def _plans(summary: Summary) -> None:
 
 
 def _bins(summary: Summary) -> None:
-    names = [name for name in ("cpu_cores", "cpu_mem_gb", "gpu_sm", "gpu_mem_gb") if _any(summary, name)]
-    numbers = ("steps / run", "wait mean", "wait p90", "wait max", "slots", *names, "slowed", "overloads")
-    table = new_table("Waits, and mean utilisation", "bin", "class", *numbers, right=numbers)
+    names = [name for name in _SHORT if any(name in one.utilisation for one in summary.bins)]
+    shown = [_SHORT[name] for name in names]
+    numbers = ("steps/run", "wait mean", "wait p90", "wait max", "slots", *shown, "slowed", "overloads")
+    table = new_table(
+        "Waits, and mean utilisation", "bin", "class", *numbers, right=numbers, whole=("bin", "class", *numbers)
+    )
     for one in summary.bins[:_MOST]:
         wait = one.wait_ms
         table.add_row(
@@ -122,10 +126,6 @@ def _bins(summary: Summary) -> None:
         )
     _rest(table, len(summary.bins))
     console.print(table)
-
-
-def _any(summary: Summary, name: str) -> bool:
-    return any(name in one.utilisation for one in summary.bins)
 
 
 def _rest(table: Table, length: int) -> None:

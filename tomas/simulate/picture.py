@@ -38,6 +38,7 @@ _UNITS = {"cpu_cores": "cores", "cpu_mem_gb": "GB", "gpu_sm": "GPU %", "gpu_mem_
 _MOST_PANELS = 8
 """With more bins times resources than this, a panel adds up the bins of a class."""
 _MOST_LABELS = 120
+_KEY = "black line: what there is · blue: what running steps need · red: needed beyond it · pale red: worker lost"
 _WIDTH_IN = 11.0
 
 
@@ -73,19 +74,22 @@ def draw(result: SimulationResult, path: Path, *, title: str = "") -> None:
     # A sign that no installed font has becomes a box; that needs no line on the terminal.
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
     with mpl.rc_context({"font.family": _fonts(), "svg.fonttype": "path", "axes.unicode_minus": False}):
-        lanes = _lanes(result)
+        shown = [n for n, run in enumerate(result.bins) if any(run.used) or _lost(run, result.end_at_ms)]
+        shown = shown or list(range(len(result.bins)))
+        lanes = [_lanes(result, number) for number in shown]
         rows = sum(max(1, max(of.values(), default=0) + 1) for of in lanes)
         panels = _panels(result)
         gantt_in = min(14.0, max(1.6, 0.28 * rows + 0.6))
-        heights = [gantt_in, *[1.0] * len(panels)]
+        heights = [gantt_in, *[0.85] * len(panels)]
         figure = Figure(figsize=(_WIDTH_IN, sum(heights) + 1.3), layout="constrained", facecolor="white")
         axes = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
         scale, unit = _time_unit(result.end_at_ms)
-        _gantt(axes[0], result, lanes, scale)
+        _gantt(axes[0], result, [result.bins[number] for number in shown], lanes, scale)
         for axis, (name, column, runs) in zip(axes[1:], panels, strict=True):
             _usage(axis, name, column, runs, result, scale)
-        axes[-1].set_xlabel(f"time from the start of the simulation ({unit})", color=_SOFT)
+        axes[-1].set_xlabel(f"{unit} from the start of the simulation", color=_SOFT)
         axes[0].set_xlim(0, max(result.end_at_ms / scale, 1e-9) * 1.005)
+        figure.text(0.01, -0.005, _KEY, fontsize=8, color=_SOFT, va="top")
         if title:
             figure.suptitle(title, fontsize=11, color=_INK, x=0.01, ha="left", parse_math=False)
         _save(figure, path)
@@ -97,7 +101,7 @@ def _save(figure: Figure, path: Path) -> None:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Glyph .* missing from")
-            figure.savefig(path, dpi=130)
+            figure.savefig(path, dpi=130, bbox_inches="tight", pad_inches=0.12)
     except OSError as error:
         raise DataError(f"{path} cannot be written: {error.strerror}.", remedy="Name another file.") from None
 
@@ -116,30 +120,29 @@ def _time_unit(last_ms: float) -> tuple[float, str]:
     return 3.6e6, "h"
 
 
-def _lanes(result: SimulationResult) -> list[dict[int, int]]:
-    """Per bin: the row inside the bin of each step that ran, so that no two overlap."""
-    lanes: list[dict[int, int]] = []
-    for number in range(len(result.bins)):
-        mine = np.flatnonzero((result.bin == number) & ~np.isnan(result.start_ms))
-        free_at: list[float] = []
-        rows: dict[int, int] = {}
-        for index in mine[np.argsort(result.start_ms[mine], kind="stable")].tolist():
-            start, end = float(result.start_ms[index]), float(result.end_ms[index])
-            row = next((i for i, until in enumerate(free_at) if until <= start + 1e-6), len(free_at))
-            if row == len(free_at):
-                free_at.append(0.0)
-            free_at[row] = end if math.isfinite(end) else math.inf
-            rows[index] = row
-        lanes.append(rows)
-    return lanes
+def _lanes(result: SimulationResult, number: int) -> dict[int, int]:
+    """The row inside its bin of each step that ran there, so that no two overlap."""
+    mine = np.flatnonzero((result.bin == number) & ~np.isnan(result.start_ms))
+    free_at: list[float] = []
+    rows: dict[int, int] = {}
+    for index in mine[np.argsort(result.start_ms[mine], kind="stable")].tolist():
+        start, end = float(result.start_ms[index]), float(result.end_ms[index])
+        row = next((i for i, until in enumerate(free_at) if until <= start + 1e-6), len(free_at))
+        if row == len(free_at):
+            free_at.append(0.0)
+        free_at[row] = end if math.isfinite(end) else math.inf
+        rows[index] = row
+    return rows
 
 
-def _gantt(axis: Axes, result: SimulationResult, lanes: Sequence[dict[int, int]], scale: float) -> None:
+def _gantt(
+    axis: Axes, result: SimulationResult, bins: Sequence[BinRun], lanes: Sequence[dict[int, int]], scale: float
+) -> None:
     span = max(result.end_at_ms, 1e-9)
     label_all = sum(len(rows) for rows in lanes) <= _MOST_LABELS
     top = 0
     ticks: list[tuple[float, str]] = []
-    for run, rows in zip(result.bins, lanes, strict=True):
+    for run, rows in zip(bins, lanes, strict=True):
         height = max(1, max(rows.values(), default=0) + 1)
         ticks.append((top + height / 2, run.bin.name))
         for start, end in _lost(run, result.end_at_ms):
@@ -190,8 +193,8 @@ def _bar(
     text = next((text for text in (f"{step.id} {step.tool}".strip(), step.id) if len(text) <= room), "")
     if text:
         axis.text(
-            start / scale, row + 0.52, f" {text}", va="center", ha="left", fontsize=7.5, color="white", zorder=3,
-            clip_on=True, parse_math=False,
+            start / scale, row + 0.52, f" {text}", va="center", ha="left", fontsize=7.5, zorder=3, clip_on=True,
+            color=_ink_on(_colour(result, rank)), parse_math=False,
         )  # fmt: skip
 
 
@@ -200,6 +203,12 @@ def _colour(result: SimulationResult, rank: int) -> str:
     names = list(dict.fromkeys(job.workload for job in result.jobs))
     number = names.index(result.jobs[rank].workload) if len(names) > 1 else rank
     return _PLAN_COLOURS[number % len(_PLAN_COLOURS)]
+
+
+def _ink_on(colour: str) -> str:
+    """Dark on light colours, white on dark ones (relative luminance of WCAG 2, without its gamma)."""
+    red, green, blue = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    return _INK if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.6 else "white"
 
 
 def _legend(axis: Axes, result: SimulationResult) -> None:
@@ -222,7 +231,7 @@ def _panels(result: SimulationResult) -> list[tuple[str, int, list[BinRun]]]:
         (f"{run.bin.name}\n{_UNITS[RESOURCE_NAMES[column]]}", column, [run])
         for column in wanted
         for run in result.bins
-        if run.free[column] > 0 or run.used[column] > 0
+        if run.used[column] > 0
     ]
     if len(single) <= _MOST_PANELS:
         return single
@@ -233,7 +242,7 @@ def _panels(result: SimulationResult) -> list[tuple[str, int, list[BinRun]]]:
         (f"{name} ({len(runs)})\n{_UNITS[RESOURCE_NAMES[column]]}", column, runs)
         for column in wanted
         for name, runs in classes.items()
-        if any(run.free[column] > 0 or run.used[column] > 0 for run in runs)
+        if any(run.used[column] > 0 for run in runs)
     ]
     if len(grouped) <= _MOST_PANELS:
         return grouped
@@ -267,15 +276,11 @@ def _usage(
     axis.set_ylim(0, max(float(there.max()), float(needed.max()), 1e-9) * 1.15)
     axis.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8, color=_INK, parse_math=False)
     axis.tick_params(labelsize=8, colors=_SOFT)
-    axis.yaxis.set_major_locator(_few())
+    # Nothing, and the most there is: what lies between can be read off well enough.
+    axis.set_yticks([0.0, float(there.max())] if there.max() > 0 else [0.0])
+    axis.yaxis.set_major_formatter("{x:g}")
     _plain(axis)
     axis.grid(axis="x", color=_GRID, lw=0.6, zorder=0)
-
-
-def _few() -> Any:
-    from matplotlib.ticker import MaxNLocator
-
-    return MaxNLocator(nbins=3, min_n_ticks=2)
 
 
 def _lost(run: BinRun, last: float) -> list[tuple[float, float]]:

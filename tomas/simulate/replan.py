@@ -47,11 +47,12 @@ class Replanner:
         """
         left = [place for place in self._bins.values() if place.name not in lost]
         moving = set(steps)
+        names = [step.id for step in workload.steps]
         activities = tuple(
             Activity(
-                str(number),
+                names[number],
                 self._modes(workload, workload.steps[number], left),
-                tuple(str(before) for before in workload.steps[number].after if before in moving),
+                tuple(names[before] for before in workload.steps[number].after if before in moving),
                 earliest_ms=max(0.0, earliest_ms[number] - now_ms),
             )
             for number in steps
@@ -79,8 +80,10 @@ class Replanner:
             slots = self._slots.get(key)
             if slots is None:
                 # On its own bin a step keeps the slots that its plan was routed with.
-                own = place.name == step.bin and not place.redeclared
-                slots = self._slots[key] = step.slots if own else place.slots_for(step.need)
+                slots = place.slots_for(step.need)
+                if place.name == step.bin and not place.redeclared and slots <= POOL_SIZE:
+                    slots = step.slots
+                self._slots[key] = slots
             if slots <= POOL_SIZE:
                 need = (*step.need, float(slots))
                 modes.append(Mode(place.name, need, step.p50_ms + extra, max(step.p90_ms, step.p50_ms) + extra))

@@ -15,6 +15,9 @@ from tomas.simulate.workload import Workload
 
 __all__ = ["BinSummary", "Spread", "Summary", "Tally", "WorkloadSummary"]
 
+_WORTH_NAMING = 0.2
+"""Share of the time from which on the second largest part is named too."""
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -184,31 +187,35 @@ def bottleneck(workloads: Sequence[WorkloadSummary], bins: Sequence[BinSummary],
     total = chain.total
     if total <= 0:
         return "Nothing takes any time."
-    waited = chain.wait.most_common(1)
-    slowed = chain.slow.most_common(1)
-    shares = {
-        "wait": waited[0][1] / total if waited else 0.0,
-        "slow": slowed[0][1] / total if slowed else 0.0,
-        "work": sum(chain.work.values()) / total,
-        "hand_over": chain.hand_over / total,
-        "lost": chain.lost / total,
+    spent = {
+        _work_words(chain, total): sum(chain.work.values()),
+        _wait_words(chain, bins): sum(chain.wait.values()),
+        _slow_words(chain): sum(chain.slow.values()),
+        "Airflow's hand-over from step to step": chain.hand_over,
+        "work that a failure undid": chain.lost,
     }
-    worst = max(shares, key=lambda name: shares[name])
-    share = f"{shares[worst]:.0%} of the time from arrival to end"
-    if worst == "wait":
-        name = waited[0][0]
-        return f"{share} is waiting for room on {name}{_fullest(name, bins)}."
-    if worst == "slow":
-        return f"{share} is lost on {slowed[0][0]}, whose steps need more cores or GPU than it has free."
-    if worst == "hand_over":
-        return f"{share} is Airflow's hand-over from step to step: fewer, larger steps would help most."
-    if worst == "lost":
-        return f"{share} is work that a failure undid."
-    (place, step), spent = chain.work.most_common(1)[0]
-    return (
-        f"{share} is work of steps that follow one another, most of it {step} on {place} ({spent / total:.0%}): "
-        "more bins would help little."
-    )
+    first, second = sorted(spent, key=lambda words: -spent[words])[:2]
+    text = f"{spent[first] / total:.0%} of the time from arrival to end is {first}"
+    if spent[second] / total >= _WORTH_NAMING:
+        return f"{text}; {spent[second] / total:.0%} is {second}."
+    return text + (": more bins would help little." if first.startswith("work of") else ".")
+
+
+def _work_words(chain: Chain, total: float) -> str:
+    if not chain.work:
+        return "work"
+    (place, step), most = chain.work.most_common(1)[0]
+    return f"work of steps that follow one another, most of it {step} on {place} ({most / total:.0%})"
+
+
+def _slow_words(chain: Chain) -> str:
+    place = chain.slow.most_common(1)[0][0] if chain.slow else ""
+    return f"slowdown, most of it on {place}, whose steps need more cores or GPU than it has free"
+
+
+def _wait_words(chain: Chain, bins: Sequence[BinSummary]) -> str:
+    name = chain.wait.most_common(1)[0][0] if chain.wait else ""
+    return f"waiting for room, most of it on {name}{_fullest(name, bins)}"
 
 
 def _fullest(name: str, bins: Sequence[BinSummary]) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import pytest
-from simulate_helpers import a_bin, from_then, step, times, work
 
+from tests.unit.simulate.small import a_bin, from_then, step, times, work
 from tomas.errors import DataError
 from tomas.simulate import Decision, Job, JobState, SimStep, StepState, Stretch, decisions, simulate
 

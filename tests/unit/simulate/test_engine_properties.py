@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from simulate_helpers import a_bin, from_then, step, times, work
 
+from tests.unit.simulate.small import a_bin, from_then, step, times, work
 from tomas.schema import POOL_SIZE
 from tomas.simulate import Decision, Job, SimBin, SimStep, SimulationResult, Workload, simulate
 
