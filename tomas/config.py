@@ -32,8 +32,10 @@ class StoreSettings(_Section):
     max_connections: Annotated[int, Field(ge=1, le=100)] = 4
     connect_timeout_s: Annotated[int, Field(ge=1)] = 5
     statement_timeout_ms: Annotated[int, Field(ge=1)] = 15_000
-    lock_timeout_ms: Annotated[int, Field(ge=1)] = 10_000
-    """How long a plan's release waits for another plan that is being released on the same bins."""
+    lock_timeout_ms: Annotated[int, Field(ge=1)] = 60_000
+    """How long a plan's release waits for other plans that are being released on the same bins.
+
+    A client that hangs meanwhile is cut off after 30 s, or twice the statement timeout; this should be longer."""
 
 
 class DataSettings(_Section):

@@ -23,7 +23,7 @@ __all__ = ["not_given", "release"]
 _log = logging.getLogger(__name__)
 
 _TRIES = 2
-"""Schedules made beside other planners. Who loses that often makes the next one while the bins are locked."""
+"""Schedules made beside other planners, at most. The next one is made while the bins are locked."""
 
 
 def not_given(request: PlanRequest) -> list[str]:
@@ -45,9 +45,9 @@ def release(
 
     First beside all other planners: the schedule is made from what is reserved then, and proven again when
     its bins are locked. Where another plan took the capacity in between, or the instant of release has passed,
-    it is made again; and at last while all bins are locked, so that nobody can be faster. That one keeps the
-    list schedule, for others wait. A plan that is made again counts its times from a later instant: nothing
-    is ever reserved in the past.
+    it is made again; at last, or where many wait for the same bins, while all bins are locked, so that nobody
+    can be faster. That one keeps the list schedule, for others wait. A plan that is made again counts its times
+    from a later instant: nothing is ever reserved in the past.
 
     :param clock: ``time.perf_counter()`` at the instant ``context.now``.
     :raises FitsNoBin, Infeasible, PlanRejected: no plan can be released.
@@ -70,7 +70,8 @@ def release(
         begun_ms = job.elapsed_ms()
         reservations = context.reservations(store, settings)
         plan = job.plan(context, reservations, settings)
-        took_ms = job.elapsed_ms() - begun_ms
+        ready_ms = job.elapsed_ms()
+        took_ms = ready_ms - begun_ms
         try:
             return store.release_plan(
                 plan,
@@ -81,6 +82,8 @@ def release(
             )
         except PlanRejected as error:
             _log.info("Plan %s is scheduled again: %s", job.id, error.what)
+        if job.elapsed_ms() - ready_ms > took_ms:
+            break  # so many stand in line for the bins that another schedule would be stale again
     return job.under_lock(context, took_ms, store, settings)
 
 

@@ -50,7 +50,7 @@ class PlansMixin(Database):
         bins = {item.bin for item in reservations}
 
         def work(cur: cursor) -> Plan:
-            stored = _enter(cur, plan.id, plan.request, bins)
+            stored = self._enter(cur, plan.id, plan.request, bins)
             if stored is not None:
                 return stored
             if reservations:
@@ -81,7 +81,7 @@ class PlansMixin(Database):
         locked = set(bins)
 
         def work(cur: cursor) -> Plan:
-            stored = _enter(cur, plan_id, request, locked)
+            stored = self._enter(cur, plan_id, request, locked)
             if stored is not None:
                 return stored
             plan, reservations = make(
@@ -92,6 +92,39 @@ class PlansMixin(Database):
             return plan
 
         return self._transaction(work, repeatable=True)
+
+    def _enter(self, cur: cursor, plan_id: str, request: PlanRequest, bins: Iterable[str]) -> Plan | None:
+        """Lock, return a plan that is stored already, and make room: what every release begins with."""
+        key, origin = request.idempotency_key, request.origin
+        places = sorted(bins)
+        names = [f"plan:{plan_id}", *(f"bin:{name}" for name in places)]
+        if key:
+            names.append(f"key:{key}")
+        if origin:
+            names.append(f"origin:{origin.canonical_json()}")
+        self._lock(cur, names)
+        cur.execute(f"{_PLAN} WHERE id = %s OR idempotency_key = %s", (plan_id, key))
+        stored = cur.fetchone()
+        if stored is not None:
+            return _plan(stored)
+        _supersede(cur, origin)
+        if places:
+            expire(cur, bins=places)
+        return None
+
+    def _lock(self, cur: cursor, names: Iterable[str]) -> None:
+        """Lock names until the transaction ends, in the order of their hashes: one order for everybody.
+
+        Each is waited for as long as ``lock_timeout_ms`` says: a long queue is not a slow server.
+        """
+        set_timeout = "SELECT set_config('statement_timeout', %s, true)"
+        cur.execute(set_timeout, ("0",))
+        cur.execute(
+            "SELECT pg_advisory_xact_lock(h) FROM (SELECT DISTINCT hashtextextended('tomas:' || name, 0) AS h"
+            " FROM unnest(%s) AS name ORDER BY h) AS ordered",
+            (list(names),),
+        )
+        cur.execute(set_timeout, (str(self.settings.statement_timeout_ms),))
 
     # -- reading ------------------------------------------------------------------------------------------
 
@@ -178,35 +211,6 @@ def _check_own(plan: Plan, reservations: Iterable[Reservation], locked: Collecti
                 f"Step {item.step_id} of plan {plan.id} reserves bin {item.bin}, which is not locked.",
                 remedy="Name all bins that the plan may use.",
             )
-
-
-def _enter(cur: cursor, plan_id: str, request: PlanRequest, bins: Iterable[str]) -> Plan | None:
-    """Lock, return a plan that is stored already, and make room: what every release begins with."""
-    key, origin = request.idempotency_key, request.origin
-    places = sorted(bins)
-    names = [f"plan:{plan_id}", *(f"bin:{name}" for name in places)]
-    if key:
-        names.append(f"key:{key}")
-    if origin:
-        names.append(f"origin:{origin.canonical_json()}")
-    _lock(cur, names)
-    cur.execute(f"{_PLAN} WHERE id = %s OR idempotency_key = %s", (plan_id, key))
-    stored = cur.fetchone()
-    if stored is not None:
-        return _plan(stored)
-    _supersede(cur, origin)
-    if places:
-        expire(cur, bins=places)
-    return None
-
-
-def _lock(cur: cursor, names: Iterable[str]) -> None:
-    """Lock names until the transaction ends, in the order of their hashes: one order for everybody."""
-    cur.execute(
-        "SELECT pg_advisory_xact_lock(h) FROM (SELECT DISTINCT hashtextextended('tomas:' || name, 0) AS h"
-        " FROM unnest(%s) AS name ORDER BY h) AS ordered",
-        (list(names),),
-    )
 
 
 def _supersede(cur: cursor, origin: PlanOrigin | None) -> None:

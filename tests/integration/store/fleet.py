@@ -104,7 +104,7 @@ class Member:
         gives_back: bool = False,
         reclaims_s: float = 0.0,
         stop_at: str | None = None,
-        lock_timeout_ms: int = 10_000,
+        lock_timeout_ms: int = 60_000,
         statement_timeout_ms: int = 15_000,
     ) -> None:
         self.name, self.role = name, role

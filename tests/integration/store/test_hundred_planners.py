@@ -265,6 +265,8 @@ def test_a_hundred_planners_never_book_capacity_twice(
     assert auditor.most_connections >= 100
     assert auditor.most_active >= 50
 
+    # Waiting for a hundred others is no reason to fail: only who was cut off or would not wait had to ask again.
+    assert {event["role"] for event in events["unavailable"]} <= {"victim", "impatient"}
     times = sorted(event["ms"] for event in events["planned"])
     for name, value in {
         "plans": len(times),
