@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from tomas.simulate.scenario import Scenario
 
 _MANY = 100
+_MOST_VARIANTS = 50
+_MOST_ADDED = 1000
 _ARGUMENT = "Files of `tomas plan -o`."
 
 
@@ -34,7 +38,10 @@ def simulate(
     without: Annotated[
         list[str] | None, typer.Option("--without", help="BIN[@START..END]: this worker is lost. Repeatable.")
     ] = None,
-    add: Annotated[list[str] | None, typer.Option("--add", help="CLASS=N more workers. Repeatable.")] = None,
+    add: Annotated[
+        list[str] | None,
+        typer.Option("--add", help="CLASS=N more workers; CLASS=0..4 compares numbers of them. Repeatable."),
+    ] = None,
     arrivals: Annotated[
         str | None, typer.Option("--arrivals", help="every:300, poisson:20/h or times:FILE; each plan by itself.")
     ] = None,
@@ -75,35 +82,72 @@ def simulate(
 
         check_picture(picture)
     plans, places = _read(files or [], plan_ids or [], recent, use_store=use_store)
-    bins = _bins(places, changes or [], without or [], add or [], clock_ms=parse_time(clock))
-    scenario = Scenario(
-        _workloads(plans, bins, deadline),
-        tuple(bins),
-        parse_arrivals(arrivals, count=count, duration_ms=None if duration is None else parse_time(duration)),
-        latency,
-        replan,
-        retries,
-        oom,
-        seed,
-    )
-    number = runs if runs is not None else (_MANY if _random(scenario) else 1)
+    clock_ms = parse_time(clock)
+    process = parse_arrivals(arrivals, count=count, duration_ms=None if duration is None else parse_time(duration))
+
+    def scenario(added: Mapping[str, int]) -> Scenario:
+        bins = _bins(places, changes or [], without or [], added, clock_ms=clock_ms)
+        flows = _workloads(plans, bins, deadline)
+        return Scenario(flows, tuple(bins), process, latency, replan, retries, oom, seed)
+
+    variants = _variants(add or [])
+    if runs is None:
+        runs = _MANY if process.random or latency == "sampled" else 1
+    if len(variants) > 1:
+        _refuse_in_comparison(replan=replan, picture=picture)
+        found = []
+        with view.progress(show=not as_json) as told:
+            for number, added in enumerate(variants):
+                part = None if told is None else partial(_part, told, number, len(variants))
+                found.append((added, run_many(scenario(added), runs, on_progress=part)[0]))
+        typer.echo(view.comparison_json(found)) if as_json else view.comparison(found)
+        return
+    chosen = scenario(variants[0])
     with view.progress(show=not as_json) as told:
-        summary, typical = run_many(scenario, number, on_progress=told)
-    shown = scenario.run(typical)
+        summary, typical = run_many(chosen, runs, on_progress=told)
+    shown = chosen.run(typical)
     if as_json:
-        typer.echo(view.as_json(scenario, summary, shown, typical))
+        typer.echo(view.as_json(chosen, summary, shown, typical))
     else:
-        view.tables(scenario, summary, shown, typical)
+        view.tables(chosen, summary, shown, typical)
     if picture is not None:
         from tomas.simulate.picture import draw
 
-        draw(shown, picture, title=view.title(scenario, typical, number))
+        draw(shown, picture, title=view.title(chosen, typical, runs))
         if not as_json:
             typer.echo(f"Run {typical} drawn in {picture}.")
 
 
-def _random(scenario: Scenario) -> bool:
-    return scenario.arrivals.random or scenario.latency == "sampled"
+def _part(told: Callable[[float], None], number: int, whole: int, share: float) -> None:
+    told((number + share) / whole)
+
+
+def _variants(add: list[str]) -> list[dict[str, int]]:
+    """How many workers of each class are added: one variant, or one per number of the class with a range."""
+    variants: list[dict[str, int]] = [{}]
+    for item in add:
+        name, _, numbers = item.partition("=")
+        low, dots, high = numbers.partition("..")
+        if not (name and low.isdigit() and (not dots or high.isdigit())) or int(high or low) < int(low):
+            raise DataError(f"--add {item!r} is malformed.", remedy="Write CLASS=N or CLASS=LOW..HIGH.")
+        counts = range(int(low), int(high or low) + 1)
+        if len(counts) > _MOST_VARIANTS or (len(counts) > 1 and len(variants) > 1) or counts[-1] > _MOST_ADDED:
+            raise DataError(
+                f"--add {item!r} asks for too much.",
+                remedy=f"Give one range of at most {_MOST_VARIANTS} numbers, none above {_MOST_ADDED}.",
+            )
+        variants = [before | {name: before.get(name, 0) + count} for before in variants for count in counts]
+    return variants
+
+
+def _refuse_in_comparison(*, replan: bool, picture: Path | None) -> None:
+    if not replan:
+        raise DataError(
+            "A range of --add compares numbers of workers, but plans keep the bins that they name.",
+            remedy="Add --replan.",
+        )
+    if picture is not None:
+        raise DataError("A picture shows one scenario, not a range of them.", remedy="Leave out --picture.")
 
 
 def _read(
@@ -143,17 +187,14 @@ def _named(plans: list[tuple[str, Plan]]) -> list[tuple[str, Plan]]:
 
 
 def _bins(
-    places: list[Bin], changes: list[str], without: list[str], add: list[str], *, clock_ms: float
+    places: list[Bin], changes: list[str], without: list[str], added: Mapping[str, int], *, clock_ms: float
 ) -> list[SimBin]:
     from tomas.simulate import SimBin
     from tomas.simulate.whatif import add_bins, apply, parse_change, parse_loss
 
     bins = [SimBin.of(place) for place in places]
-    for item in add:
-        name, _, number = item.partition("=")
-        if not number.isdigit():
-            raise DataError(f"--add {item!r} is malformed.", remedy="Write CLASS=N, such as cpu-large=2.")
-        bins = add_bins(bins, name, int(number))
+    for name, number in added.items():
+        bins = add_bins(bins, name, number)
     return apply(
         bins,
         [parse_change(item, clock_ms=clock_ms) for item in changes],

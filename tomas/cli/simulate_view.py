@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
@@ -22,7 +22,7 @@ from tomas.simulate import SimulationResult, StepState
 from tomas.simulate.scenario import Scenario
 from tomas.simulate.summary import Summary
 
-__all__ = ["as_json", "progress", "tables", "title"]
+__all__ = ["as_json", "comparison", "comparison_json", "progress", "tables", "title"]
 
 _GANTT_ROWS = 40
 _GANTT_CELLS = 60
@@ -191,14 +191,64 @@ def _bar(ready: float, start: float, end: float, state: int, scale: float) -> Te
     )
 
 
+def comparison(found: Sequence[tuple[Mapping[str, int], Summary]]) -> None:
+    """One row per number of added workers."""
+    numbers = ("p10", "p50", "p90", "max", "missed", "ended", "wait mean", "slots")
+    table = new_table(
+        f"Makespan of all plans over {_count(found[0][1].runs, 'run')}, by workers added",
+        "added",
+        *numbers,
+        right=numbers,
+    )
+    for added, summary in found:
+        spread = summary.makespan_ms
+        steps = sum(one.steps for one in summary.bins)
+        wait = sum(one.wait_ms.mean * one.steps for one in summary.bins if one.steps) / steps if steps else math.nan
+        slots = [one.utilisation.get("slots", 0.0) for one in summary.bins]
+        table.add_row(
+            ", ".join(f"{number} {name}" for name, number in added.items()),
+            *(_seconds(value) for value in (spread.p10, spread.p50, spread.p90, spread.max)),
+            "–" if summary.missed is None else _share(summary.missed),
+            _share(sum(one.done for one in summary.workloads) / max(1, sum(one.jobs for one in summary.workloads))),
+            _seconds(wait),
+            _share(sum(slots) / len(slots)),
+        )
+    console.print(table)
+    for added, summary in (found[0], found[-1]):
+        with_ = ", ".join(f"{number} {name}" for name, number in added.items())
+        console.print(Text.assemble((f"With {with_} added: ", "bold"), summary.bottleneck))
+
+
+def comparison_json(found: Sequence[tuple[Mapping[str, int], Summary]]) -> str:
+    """The summaries by number of added workers."""
+    variants = [{"added": dict(added)} | _summary(summary) for added, summary in found]
+    return json.dumps(_plain({"variants": variants}), ensure_ascii=False, indent=2, allow_nan=False)
+
+
 def as_json(scenario: Scenario, summary: Summary, shown: SimulationResult, run: int) -> str:
     """Everything as one JSON object; numbers that do not exist are null."""
-    chain = summary.chain
     document = {
-        "runs": summary.runs,
         "seed": scenario.seed,
         "latency": scenario.latency,
         "replan": scenario.replan,
+        **_summary(summary),
+        "notes": unused(scenario, summary),
+        "run": {
+            "number": run,
+            "jobs": [asdict(job) for job in shown.jobs],
+            "overloads": [asdict(one) for one in shown.overloads],
+            "steps": _steps(shown),
+        },
+    }
+    return json.dumps(_plain(document), ensure_ascii=False, indent=2, allow_nan=False)
+
+
+def _summary(summary: Summary) -> dict[str, Any]:
+    chain = summary.chain
+    return {
+        "runs": summary.runs,
+        "makespan_ms": asdict(summary.makespan_ms),
+        "missed": summary.missed,
         "plans": [asdict(one) for one in summary.workloads],
         "bins": [asdict(one) for one in summary.bins],
         "bottleneck": summary.bottleneck,
@@ -209,15 +259,7 @@ def as_json(scenario: Scenario, summary: Summary, shown: SimulationResult, run: 
             "hand_over": chain.hand_over,
             "lost": chain.lost,
         },
-        "notes": unused(scenario, summary),
-        "run": {
-            "number": run,
-            "jobs": [asdict(job) | {"state": job.state.value} for job in shown.jobs],
-            "overloads": [asdict(one) for one in shown.overloads],
-            "steps": _steps(shown),
-        },
     }
-    return json.dumps(_plain(document), ensure_ascii=False, indent=2, allow_nan=False)
 
 
 def _steps(shown: SimulationResult) -> list[dict[str, Any]]:

@@ -80,6 +80,10 @@ class Summary:
     """The answer to a what-if."""
 
     runs: int
+    makespan_ms: Spread
+    """Of the jobs of all plans that ended."""
+    missed: float | None
+    """Share of the jobs with a deadline that did not end within it; None where no plan has one."""
     workloads: tuple[WorkloadSummary, ...]
     bins: tuple[BinSummary, ...]
     bottleneck: str
@@ -144,7 +148,11 @@ class Tally:
         runs = max(1, len(self.ends))
         bins = tuple(self._bin(name, runs) for name in self._bins)
         workloads = tuple(self._workload(one) for one in self._workloads)
-        return Summary(runs, workloads, bins, bottleneck(workloads, bins, self._chain), self._chain)
+        makespans = [value for one in self._makespans.values() for value in one]
+        timed = sum(self._jobs[one.name] for one in self._workloads if one.deadline_ms is not None)
+        missed = self._missed.total() / timed if timed else None
+        sentence = bottleneck(workloads, bins, self._chain)
+        return Summary(runs, Spread.of(makespans), missed, workloads, bins, sentence, self._chain)
 
     def _workload(self, one: Workload) -> WorkloadSummary:
         makespans, jobs = self._makespans[one.name], self._jobs[one.name]

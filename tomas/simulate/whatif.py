@@ -155,14 +155,14 @@ def apply(bins: Sequence[SimBin], changes: Iterable[Change] = (), losses: Iterab
 def add_bins(bins: Sequence[SimBin], worker_class: str, count: int) -> list[SimBin]:
     """The bins and ``count`` more of a class, equal to its first and named like it: ``large_1``, ``large_2``, …
 
-    :raises DataError: there is no such class, or the count is no positive number.
+    :raises DataError: there is no such class, or the count is negative.
     """
     model = next((place for place in bins if place.worker_class == worker_class), None)
     if model is None:
         known = sorted({place.worker_class for place in bins})
         raise DataError(f"There is no worker class {worker_class}.", remedy=f"Take one of {', '.join(known)}.")
-    if count < 1:
-        raise DataError(f"{count} bins of {worker_class} cannot be added.", remedy="Add at least one.")
+    if count < 0:
+        raise DataError(f"{count} bins of {worker_class} cannot be added.", remedy="Give 0 or more.")
     stem = re.sub(r"\d+$", "", model.name) or f"{model.name}_"
     if stem == model.name:
         stem += "_"

@@ -133,7 +133,7 @@ def test_added_bins_are_named_like_the_others() -> None:
     one = [a_bin("worker")]
     assert [place.name for place in add_bins(one, "c", 2)] == ["worker", "worker_1", "worker_2"]
     assert add_bins(one, "c", 1)[1].capacity == one[0].capacity
-    for bad in (("d", 1), ("c", 0)):
+    for bad in (("d", 1), ("c", -1)):
         with pytest.raises(DataError):
             add_bins(one, *bad)
 
