@@ -38,6 +38,7 @@ _UNITS = {"cpu_cores": "cores", "cpu_mem_gb": "GB", "gpu_sm": "GPU %", "gpu_mem_
 _MOST_PANELS = 8
 """With more bins times resources than this, a panel adds up the bins of a class."""
 _MOST_LABELS = 120
+_MOST_EDGES = 1000
 _KEY = "black line: what there is · blue: what running steps need · red: needed beyond it · pale red: worker lost"
 _WIDTH_IN = 11.0
 
@@ -138,7 +139,7 @@ def _lanes(result: SimulationResult, number: int) -> dict[int, int]:
 def _gantt(
     axis: Axes, result: SimulationResult, bins: Sequence[BinRun], lanes: Sequence[dict[int, int]], scale: float
 ) -> None:
-    span = max(result.end_at_ms, 1e-9)
+    of_job = _colours(result)
     label_all = sum(len(rows) for rows in lanes) <= _MOST_LABELS
     top = 0
     ticks: list[tuple[float, str]] = []
@@ -149,8 +150,9 @@ def _gantt(
             axis.axvspan(
                 start / scale, end / scale, *_share_of_axis(top, height, lanes), color=_RED, alpha=0.12, lw=0
             )
-        for index, row in rows.items():
-            _bar(axis, result, index, top + row, scale, label=label_all, span=span)
+        _bars(axis, result, {index: top + row for index, row in rows.items()}, scale, of_job)
+        for index, row in rows.items() if label_all else ():
+            _label(axis, result, index, top + row, scale, of_job)
         top += height
         axis.axhline(top, color=_GRID if top < _total(lanes) else _SOFT, lw=0.8, zorder=0)
     axis.set_ylim(top, 0)
@@ -172,37 +174,64 @@ def _share_of_axis(top: float, height: float, lanes: Sequence[dict[int, int]]) -
     return 1 - (top + height) / total, 1 - top / total
 
 
-def _bar(
-    axis: Axes, result: SimulationResult, index: int, row: float, scale: float, *, label: bool, span: float
+def _bars(axis: Axes, result: SimulationResult, rows: dict[int, int], scale: float, of_job: Sequence[str]) -> None:
+    """All bars of a bin in two collections, as thousands of single patches would take long."""
+    from matplotlib.collections import PolyCollection
+
+    # White edges tell few bars apart; of many they would be all that is seen.
+    edge = 0.4 if len(result.start_ms) <= _MOST_EDGES else 0.0
+    for failed in (False, True):
+        corners, colours = [], []
+        for index, row in rows.items():
+            if (result.state[index] in (StepState.FAILED, StepState.RUNNING)) is failed:
+                left, right = (at / scale for at in _span(result, index))
+                top, bottom = row + 0.11, row + 0.89
+                corners.append([(left, top), (right, top), (right, bottom), (left, bottom)])
+                colours.append(of_job[int(result.job[index])])
+        if corners:
+            axis.add_collection(
+                PolyCollection(
+                    corners, facecolors=colours, edgecolors=_RED if failed else "white",
+                    hatch="////" if failed else None, linewidths=1.0 if failed else edge, zorder=2,
+                )
+            )  # fmt: skip
+
+
+def _span(result: SimulationResult, index: int) -> tuple[float, float]:
+    """Start and end of a step that started; one that never ended goes on to the right edge."""
+    start, end = float(result.start_ms[index]), float(result.end_ms[index])
+    return start, end if math.isfinite(end) else max(start, result.end_at_ms)
+
+
+def _label(
+    axis: Axes, result: SimulationResult, index: int, row: float, scale: float, of_job: Sequence[str]
 ) -> None:
-    start = float(result.start_ms[index])
-    end = float(result.end_ms[index])
-    end = end if math.isfinite(end) else span
+    start, end = _span(result, index)
     rank = int(result.job[index])
-    failed = result.state[index] in (StepState.FAILED, StepState.RUNNING)
-    axis.barh(
-        row + 0.5, (end - start) / scale, left=start / scale, height=0.78, color=_colour(result, rank),
-        edgecolor=_RED if failed else "white", hatch="////" if failed else None, lw=1.0 if failed else 0.4,
-        zorder=2,
-    )  # fmt: skip
-    if not label or end <= start:
-        return
     step = result.given[rank].workload.steps[int(result.step[index])]
     # About 150 signs of this size fill the axis; a label that does not fit its bar is shortened, then left out.
-    room = int((end - start) / span * 150) - 1
+    room = int((end - start) / max(result.end_at_ms, 1e-9) * 150) - 1
     text = next((text for text in (f"{step.id} {step.tool}".strip(), step.id) if len(text) <= room), "")
     if text:
         axis.text(
             start / scale, row + 0.52, f" {text}", va="center", ha="left", fontsize=7.5, zorder=3, clip_on=True,
-            color=_ink_on(_colour(result, rank)), parse_math=False,
+            color=_ink_on(of_job[rank]), parse_math=False,
         )  # fmt: skip
 
 
-def _colour(result: SimulationResult, rank: int) -> str:
-    """By plan where there are several, else by job."""
-    names = list(dict.fromkeys(job.workload for job in result.jobs))
-    number = names.index(result.jobs[rank].workload) if len(names) > 1 else rank
-    return _PLAN_COLOURS[number % len(_PLAN_COLOURS)]
+def _colours(result: SimulationResult) -> list[str]:
+    """One per job: by plan where there are several, else by job."""
+    names = _names(result)
+    numbers = [names[job.workload] for job in result.jobs] if len(names) > 1 else range(len(result.jobs))
+    return [_PLAN_COLOURS[number % len(_PLAN_COLOURS)] for number in numbers]
+
+
+def _names(result: SimulationResult) -> dict[str, int]:
+    """The plans that arrive, numbered by first arrival."""
+    names: dict[str, int] = {}
+    for job in result.jobs:
+        names.setdefault(job.workload, len(names))
+    return names
 
 
 def _ink_on(colour: str) -> str:
@@ -214,12 +243,11 @@ def _ink_on(colour: str) -> str:
 def _legend(axis: Axes, result: SimulationResult) -> None:
     from matplotlib.patches import Patch
 
-    names = list(dict.fromkeys(job.workload for job in result.jobs))
+    names = _names(result)
     if len(names) < 2:
         return
     handles: list[Any] = [
-        Patch(color=_PLAN_COLOURS[number % len(_PLAN_COLOURS)], label=name)
-        for number, name in enumerate(names[:10])
+        Patch(color=colour, label=name) for colour, name in zip(_PLAN_COLOURS, names, strict=False)
     ]
     axis.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1), ncols=5, frameon=False, fontsize=8)
 
