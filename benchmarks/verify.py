@@ -27,7 +27,7 @@ from benchmarks.verify_plans import good_case
 from benchmarks.verify_world import Case
 from tomas.errors import PlanRejected
 
-__all__ = ["Tally", "check_block"]
+__all__ = ["Tally", "check_block", "names"]
 
 _BLOCK = 1500
 """Plans per task of a worker process."""
@@ -136,7 +136,7 @@ def _bad(tally: Tally, case: Case, base: int, role: int, rng: random.Random, whe
         made.verify()
     except PlanRejected as error:
         tally.rejected += 1
-        if not re.search(kind.says, error.what):
+        if not names(error.what, kind):
             tally.unnamed_refusals += 1
             tally.examples.append(f"{where}: refused for another reason: {error.what[:300]}")
     except Exception as error:  # noqa: BLE001 - this is what is counted
@@ -145,6 +145,11 @@ def _bad(tally: Tally, case: Case, base: int, role: int, rng: random.Random, whe
     else:
         tally.violations_released += 1
         tally.examples.append(f"{where}: released")
+
+
+def names(refusal: str, kind: Kind) -> bool:
+    """Whether a refusal names the corruption, and was not caused by stumbling over it."""
+    return re.search(kind.says, refusal) is not None and "cannot be checked further" not in refusal
 
 
 def _corrupted(case: Case, base: int, role: int, rng: random.Random) -> tuple[Case, Kind]:

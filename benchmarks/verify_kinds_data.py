@@ -134,7 +134,7 @@ def _(case: Case, rng: random.Random) -> Case:
     return replace(case, plan=Plan.model_construct(**fields))
 
 
-@kind("attribute missing", "Field required|not what its own JSON gives back|cannot be")
+@kind("attribute missing", "Field required|not what its own JSON gives back")
 def _(case: Case, rng: random.Random) -> Case:
     plan = case.plan.model_copy()
     del plan.__dict__[rng.choice(list(Plan.model_fields))]
@@ -204,12 +204,18 @@ def _(case: Case, rng: random.Random) -> Case | None:
             {"slots": 0},
             {"slots": -50},
             {"slots": NAN},
-            {"start_at": None},
-            {"end_at": NAN},
         ]
     )
     held[0] = held[0].model_copy(update=change)
     return replace(case, reservations=held)
+
+
+@kind("reservation of no time", r"reservation of step \w+: (start|end)_at is", of_schema=True)
+def _(case: Case, rng: random.Random) -> Case | None:
+    if not case.reservations:
+        return None
+    change: dict[str, Any] = {rng.choice(["start_at", "end_at"]): rng.choice([None, NAN, "now", datetime.min])}  # noqa: DTZ901
+    return replace(case, reservations=[case.reservations[0].model_copy(update=change), *case.reservations[1:]])
 
 
 @kind("reservation ends before it starts", "it ends before it starts")
@@ -229,3 +235,17 @@ def _(case: Case, rng: random.Random) -> Case:
         [tool.model_copy(update={"outputs": []}), tool.model_copy(update={"inputs": None}), None]
     )
     return replace(case, tools={**case.tools, name: wrong})
+
+
+@kind("tool arguments no JSON", r"tool [a-z]+: arguments: this is not JSON")
+def _(case: Case, rng: random.Random) -> Case:
+    name = case.plan.steps[some_step(case, rng)].tool
+    schema = {**case.tools[name].arguments, "examples": [rng.choice([NAN, (1, 2), {5: 6}])]}
+    return replace(case, tools={**case.tools, name: case.tools[name].model_copy(update={"arguments": schema})})
+
+
+@kind("arguments of a tool of the request no JSON", r"request\.tools\.0\.arguments: this is not JSON")
+def _(case: Case, rng: random.Random) -> Case:
+    tool = case.tools["blur"]
+    schema = {**tool.arguments, "examples": [rng.choice([NAN, (1, 2), {5: 6}])]}
+    return case.of_request(tools=[tool.model_copy(update={"arguments": schema})])

@@ -167,14 +167,19 @@ def _(case: Case, rng: random.Random) -> Case:
     return case.of_plan(created_at=case.plan.release_at + wait + timedelta(microseconds=rng.choice([1, 10**9])))
 
 
-@kind("in the far future", "more than ten years")
+_FAR = (4e11, 1e18, 1e300, 1.7e308)
+
+
+@kind("step in the far future", r"step s\d+: \w+ is \S+, more than ten years")
 def _(case: Case, rng: random.Random) -> Case:
-    far = rng.choice([1e12, 1e18, 1e300, 1.7e308])
-    if rng.random() < 0.3:
-        names = ["makespan_ms", "t_inf_predicted_ms", "dispatch_lag_predicted_ms", "hand_over_predicted_ms"]
-        return case.of_plan(**{rng.choice(names): far})
-    index = some_step(case, rng)
-    return case.of_step(index, start_ms=far, end_ms=far).of_plan(makespan_ms=far)
+    names = ("start_ms", "end_ms", "latency_p50_ms", "latency_p90_ms")
+    return case.of_step(some_step(case, rng), **{rng.choice(names): rng.choice(_FAR)})
+
+
+@kind("plan in the far future", r": \w+_ms is \S+, more than ten years")
+def _(case: Case, rng: random.Random) -> Case:
+    names = ("makespan_ms", "t_inf_predicted_ms", "dispatch_lag_predicted_ms", "hand_over_predicted_ms")
+    return case.of_plan(**{rng.choice(names): rng.choice(_FAR)})
 
 
 @kind("absurd grid", "step_ms is more than ten years")
@@ -294,20 +299,32 @@ def _(case: Case, rng: random.Random) -> Case:
     return _of_inputs(case, index, name, [*step.inputs[name], rng.choice(step.inputs[name])])
 
 
-_BAD_ARGUMENTS: dict[str, list[dict[str, Any]]] = {
-    "blur": [{}, {"radius": 0}, {"radius": -3}, {"radius": 1.5}, {"radius": "3"}, {"radius": True},
-             {"radius": None}, {"radius": [1]}, {"radius": 1, "x": 1}, {"Radius": 3}],
-    "shorten": [{"ratio": 0}, {"ratio": 1.01}, {"ratio": -1e300}, {"ratio": "half"}, {"style": "loud"}, {"x": 0}],
-}  # fmt: skip
+_WRONG_VALUES: dict[str, list[dict[str, Any]]] = {
+    "blur": [{"radius": value} for value in (0, -3, 1.5, "3", True, None, [1], {"a": 1}, -(10**400))],
+    "shorten": [{"ratio": 0}, {"ratio": 1.01}, {"ratio": -1e300}, {"ratio": "half"}, {"style": "loud"}],
+}
+_WRONG_NAMES: dict[str, list[dict[str, Any]]] = {
+    "blur": [{}, {"radius": 1, "x": 1}, {"Radius": 3}, {"radius": 3, "": None}],
+    "shorten": [{"x": 0}, {"Ratio": 0.5}],
+}
 
 
-@kind("arguments against the schema", "is not|less than|greater than|required property|Additional|one of")
-def _(case: Case, rng: random.Random) -> Case | None:
-    found = [i for i, step in enumerate(case.plan.steps) if step.tool in _BAD_ARGUMENTS]
+def _with_arguments(case: Case, rng: random.Random, among: dict[str, list[dict[str, Any]]]) -> Case | None:
+    found = [i for i, step in enumerate(case.plan.steps) if step.tool in among]
     if not found:
         return None
     index = rng.choice(found)
-    return case.of_step(index, arguments=rng.choice(_BAD_ARGUMENTS[case.plan.steps[index].tool]))
+    return case.of_step(index, arguments=rng.choice(among[case.plan.steps[index].tool]))
+
+
+@kind("argument of a wrong value", r"step s\d+, (radius|ratio|style): ")
+def _(case: Case, rng: random.Random) -> Case | None:
+    return _with_arguments(case, rng, _WRONG_VALUES)
+
+
+@kind("argument missing or unknown", r"step s\d+, arguments: ")
+def _(case: Case, rng: random.Random) -> Case | None:
+    return _with_arguments(case, rng, _WRONG_NAMES)
 
 
 @kind("argument schema unsound", "the argument schema of")

@@ -222,13 +222,22 @@ def _with_final(case: Case, index: int, name: str, value: float) -> Case:
     return case.of_step(index, allocation=decision.model_copy(update={"final": final}))
 
 
-@kind("larger than its bin", r"needs .*, but bin \w+ has")
-def _(case: Case, rng: random.Random) -> Case:
+def _excess(case: Case, rng: random.Random, share: float) -> Case:
+    """A step that needs more than its bin has, by a share of that and as much again in units."""
     index = some_step(case, rng)
     place = next(item for item in case.bins if item.name == case.plan.steps[index].bin)
     name = rng.choice(RESOURCE_NAMES)
-    room = getattr(place.capacity, name)
-    return _with_final(case, index, name, room + rng.choice([room / UNITS + 1e-3, 1e-7 + room * 1e-6, 1e308]))
+    return _with_final(case, index, name, getattr(place.capacity, name) * (1 + share) + share)
+
+
+@kind("larger than its bin", r"needs .*, but bin \w+ has")
+def _(case: Case, rng: random.Random) -> Case:
+    return _excess(case, rng, rng.choice([1 / UNITS, 1.0, 1e300]))
+
+
+@kind("larger than its bin by a hair", r"needs .*, but bin \w+ has")
+def _(case: Case, rng: random.Random) -> Case:
+    return _excess(case, rng, 1e-8)
 
 
 @kind("below its floor", "is allotted less")
@@ -300,7 +309,7 @@ def _(case: Case, rng: random.Random) -> Case | None:
     if not found:
         return None
     name, used = rng.choice(found)
-    return _limited(case, name, used * rng.choice([0.999, 0.5, 1e-9]))
+    return _limited(case, name, used * rng.choice([0.9995, 0.5, 1e-9]))
 
 
 @kind("cost exceeded", r"of the budget's \S+ cost")
@@ -312,13 +321,19 @@ def _(case: Case, rng: random.Random) -> Case | None:
     return replace(_limited(case, "cost", cost * rng.choice([0.999, 0.01])), prices=prices)
 
 
-@kind("cost limited without prices", "no sound price")
+def _priced(case: Case, prices: Any) -> Case:
+    return replace(_limited(case, "cost", 1e9), prices=prices)
+
+
+@kind("cost limited without prices", "no sound price is given per")
 def _(case: Case, rng: random.Random) -> Case:
-    bad: Any = rng.choice(
-        [None, {}, {"cpu_core_hour": 1.0}, *({**dict.fromkeys(["cpu_core_hour", "mem_gb_hour", "gpu_hour"], 0.1),
-                                             "gpu_hour": value} for value in (NAN, -1.0, float("inf"), "2"))]
-    )  # fmt: skip
-    return replace(_limited(case, "cost", 1e9), prices=bad)
+    return _priced(case, rng.choice([None, {}, {"cpu_core_hour": 1.0}, {"gpu_hour": 2.0, "mem_gb_hour": 1.0}]))
+
+
+@kind("price unsound", r"no sound price is given per \w+_hour\.")
+def _(case: Case, rng: random.Random) -> Case:
+    sound = {"cpu_core_hour": 0.1, "mem_gb_hour": 0.0, "gpu_hour": 2}
+    return _priced(case, {**sound, rng.choice(list(sound)): rng.choice([NAN, -1.0, float("inf"), "2", None])})
 
 
 @kind("no steps", "it has no steps")

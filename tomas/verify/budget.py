@@ -28,11 +28,12 @@ def check_budget(plan: Plan, prices: Mapping[str, float] | None) -> Iterator[str
         return
     used = _consumption(plan)
     if "cost" in limits:
-        wrong = [name for name in _PRICES if not _is_price((prices or {}).get(name))]
-        if prices is None or wrong:
+        given = prices or {}
+        wrong = [name for name in _PRICES if not _is_price(given.get(name))]
+        if wrong:
             yield f"its cost is limited, but no sound price is given per {', '.join(wrong)}"
             return
-        used["cost"] = math.fsum(prices[name] * used[what] for name, what in _PRICES.items())
+        used["cost"] = math.fsum(given[name] * used[what] for name, what in _PRICES.items())
     for name, limit in limits.items():
         if used[name] > limit * (1 + _RELATIVE):
             yield f"it takes {used[name]:.6g} of the budget's {limit:.6g} {name}"

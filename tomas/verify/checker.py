@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from itertools import chain, islice
 
 from tomas.errors import PlanRejected
 from tomas.schema import MAX_TASK_CHARS, Bin, Plan, Reservation, Tool
 from tomas.verify.budget import check_budget
-from tomas.verify.clock import check_clock
+from tomas.verify.clock import check_clock, check_reach
 from tomas.verify.graph import check_graph
 from tomas.verify.load import check_load
 from tomas.verify.routing import Routes, check_routing
-from tomas.verify.shape import check_context, check_shape
+from tomas.verify.shape import check_context, check_shape, short
 from tomas.verify.typing import check_arguments, check_outputs, check_ports
 
 __all__ = ["MAX_LISTED", "verify_plan"]
@@ -48,14 +48,14 @@ def verify_plan(
     :raises PlanRejected: with all violations found, at most :data:`MAX_LISTED` of them in words. Nothing else
         is raised, whatever the arguments hold, also past pydantic's own checks.
     """
-    name = str(getattr(plan, "id", "?"))[:128]
+    name = short(getattr(plan, "id", "?"))
     found: list[str] = []
     cause: Exception | None = None
     try:
         found.extend(islice(_violations(plan, registry_tools, bins, reservations, prices, routes), MAX_LISTED + 1))
     except Exception as error:  # noqa: BLE001 - a plan that cannot be checked to the end is not proven
         cause = error
-        found.append(f"it cannot be checked further ({type(error).__name__}: {error})")
+        found.append(f"it cannot be checked further ({type(error).__name__}: {short(error)})")
     if not found:
         return
     listed = [text[:_MAX_CHARS] for text in found[:MAX_LISTED]]
@@ -74,14 +74,10 @@ def _violations(
     routes: Routes | None,
 ) -> Iterator[str]:
     """Checks in stages: each may rely on what an earlier stage let pass."""
-    unsound = list(islice(check_shape(plan), MAX_LISTED + 1))
-    yield from unsound
-    if unsound:
+    if (yield from _any(check_shape(plan))):
         return
     tools = {**registry_tools, **{tool.name: tool for tool in plan.request.tools}}
-    unsound = [*_sizes(plan), *islice(check_context(plan, tools, bins, reservations), MAX_LISTED + 1)]
-    yield from unsound
-    if unsound:
+    if (yield from _any(_sizes(plan), check_reach(plan), check_context(plan, tools, bins, reservations))):
         return
     yield from check_graph(plan)
     yield from check_clock(plan)
@@ -92,6 +88,15 @@ def _violations(
     yield from check_routing(plan, bins, routes)
     yield from check_load(plan, bins, reservations)
     yield from check_budget(plan, prices)
+
+
+def _any(*checks: Iterator[str]) -> Generator[str, None, bool]:
+    """Pass violations on; whether there were any."""
+    found = False
+    for text in chain(*checks):
+        found = True
+        yield text
+    return found
 
 
 def _sizes(plan: Plan) -> Iterator[str]:

@@ -44,7 +44,7 @@ def check_load(plan: Plan, bins: Sequence[Bin], reservations: Sequence[Reservati
     own: dict[str, list[Load]] = {}
     foreign: dict[str, list[Load]] = {}
     for item in reservations:
-        if item.plan_id != plan.id and item.bin in places:
+        if item.plan_id != plan.id:
             foreign.setdefault(item.bin, []).append(_reserved(item, plan))
     for name, steps in sorted(placed.items()):
         curve = curves.get(name)
@@ -60,7 +60,7 @@ def check_load(plan: Plan, bins: Sequence[Bin], reservations: Sequence[Reservati
             yield from _bin(places[name], curve, plan, own[name], foreign.get(name, []))
     for pool, names in sorted(pools.items()):
         mine = [load for name in names for load in own.get(name, ())]
-        if len(names) > 1 and mine:
+        if len(names) > 1:
             yield from _pool(pool, mine, [load for name in names for load in foreign.get(name, ())])
 
 
@@ -121,20 +121,18 @@ def _edges(curve: CapacityCurve, shift: float, own: list[Load]) -> Iterator[floa
     """Instants inside the plan's time on a bin at which the bin's capacity changes."""
     first = min(start for start, _, _ in own) + shift
     last = max(end for _, end, _ in own) + shift
-    cell = max(0, math.floor(first / curve.step_ms)) + 1
-    while cell < len(curve) and cell * curve.step_ms < last:
+    for cell in range(
+        max(1, math.floor(first / curve.step_ms)), min(len(curve), math.ceil(last / curve.step_ms) + 1)
+    ):
         yield cell * curve.step_ms - shift
-        cell += 1
 
 
 def _peaks(
     own: list[Load], foreign: list[Load], edges: Iterable[float]
 ) -> Iterator[tuple[float, list[int], list[int]]]:
     """Own and foreign load at every instant at which one rises or a capacity changes, in ascending order."""
-    first = min(start for start, _, _ in own)
-    last = max(end for _, end, _ in own)
     instants = {start for start, _, _ in own}
-    instants.update(start for start, _, _ in foreign if first < start < last)
+    instants.update(start for start, _, _ in foreign)
     instants.update(edges)
     own_at, foreign_at = _Running(own), _Running(foreign)
     for instant in sorted(instants):

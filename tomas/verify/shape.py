@@ -14,9 +14,8 @@ from pydantic import BaseModel, ValidationError
 
 from tomas.schema import Bin, Plan, Reservation, Tool
 
-__all__ = ["check_context", "check_shape"]
+__all__ = ["check_context", "check_shape", "short"]
 
-_MAX_FAULTS = 20
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 """The escape of character 0, not of a backslash followed by u0000; Postgres stores no such character."""
 
@@ -37,9 +36,9 @@ def check_context(
             yield f"tool {name}: the registry holds {tools[name].name} under its name"
     for place in bins:
         for fault in _faults(Bin, place):
-            yield f"bin {_short(getattr(place, 'name', '?'))}: {fault}"
+            yield f"bin {short(getattr(place, 'name', '?'))}: {fault}"
     for item in reservations:
-        whose = f"reservation of step {_short(getattr(item, 'step_id', '?'))}"
+        whose = f"reservation of step {short(getattr(item, 'step_id', '?'))}"
         found = _faults(Reservation, item)
         for fault in found:
             yield f"{whose}: {fault}"
@@ -47,18 +46,18 @@ def check_context(
             yield f"{whose}: it ends before it starts"
 
 
-def _faults(kind: type[BaseModel], item: object) -> list[str]:
+def _faults(kind: type[BaseModel], item: BaseModel) -> list[str]:
     """What is wrong with ``item`` as a ``kind``."""
-    if not isinstance(item, kind) or type(item) is not kind:
+    if type(item) is not kind:
         return [f"it is a {type(item).__name__}, not a {kind.__name__}"]
     try:
         again = kind.model_validate(item.model_dump(warnings=False), strict=True)
         text = item.model_dump_json(warnings=False)
     except ValidationError as error:
-        listed = error.errors(include_url=False, include_context=False)[:_MAX_FAULTS]
+        listed = error.errors(include_url=False, include_context=False)
         return [_in_words(".".join(map(str, fault["loc"])), fault["input"], fault["msg"]) for fault in listed]
     except Exception as error:  # noqa: BLE001 - anything may be inside
-        return [f"it cannot be written as JSON ({type(error).__name__}: {_short(error)})"]
+        return [f"it cannot be written as JSON ({type(error).__name__}: {short(error)})"]
     if again != item:
         changed = [name for name in kind.model_fields if _differs(item, again, name)]
         return [f"it is not what its own JSON gives back, in {', '.join(changed)}"]
@@ -92,10 +91,10 @@ def _is_json(value: object) -> bool:
 
 
 def _in_words(place: str, value: object, fault: str) -> str:
-    return f"{place} is {_short(value)}: {fault}"
+    return f"{place} is {short(value)}: {fault}"
 
 
-def _short(value: object) -> str:
+def short(value: object) -> str:
     """At most 80 characters of what may be anything, also something that cannot be shown."""
     try:
         text = str(value)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from itertools import islice
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
@@ -15,9 +14,6 @@ from referencing.exceptions import Unresolvable
 from tomas.schema import Binding, Plan, PlanStep, RequestBinding, Tool, canonical_json, media_type_matches
 
 __all__ = ["check_arguments", "check_outputs", "check_ports"]
-
-_MAX_FAULTS = 5
-"""Named per step."""
 
 
 def check_ports(plan: Plan, tools: Mapping[str, Tool]) -> Iterator[str]:
@@ -84,13 +80,11 @@ def check_arguments(plan: Plan, tools: Mapping[str, Tool]) -> Iterator[str]:
             yield f"step {step.id}: the argument schema of {step.tool} is invalid ({validator})"
             continue
         try:
-            faults = list(islice(validator.iter_errors(step.arguments), _MAX_FAULTS))
+            for fault in validator.iter_errors(step.arguments):
+                place = ".".join(str(part) for part in fault.absolute_path) or "arguments"
+                yield f"step {step.id}, {place}: {fault.message[:200]}"
         except (Unresolvable, RecursionError) as error:
             yield f"step {step.id}: the argument schema of {step.tool} refers to what is not in it ({error})"
-            continue
-        for fault in sorted(faults, key=str):
-            place = ".".join(str(part) for part in fault.absolute_path) or "arguments"
-            yield f"step {step.id}, {place}: {fault.message[:200]}"
 
 
 @lru_cache(maxsize=512)
@@ -110,16 +104,13 @@ def _validator(schema: str) -> Draft202012Validator | str:
 def check_outputs(plan: Plan, tools: Mapping[str, Tool]) -> Iterator[str]:
     """Violations of the results that the request declares."""
     offers = _offers(plan, tools)
-    for name, wanted in plan.request.outputs.items():
-        binding = plan.outputs.get(name)
-        if binding is None:
-            yield f"the declared result {name} is not produced"
-            continue
+    for name, binding in plan.outputs.items():
         offered = offers.get((binding.step, binding.output))
+        wanted = plan.request.outputs.get(name)
         if offered is None:
             yield f"the result {name} points at {binding.step}.{binding.output}, which does not exist"
-        elif not media_type_matches(offered, wanted):
+        elif wanted is not None and not media_type_matches(offered, wanted):
             yield f"the result {name} is declared as {wanted}, but {binding.step}.{binding.output} is {offered}"
-    for name, binding in plan.outputs.items():
-        if name not in plan.request.outputs and (binding.step, binding.output) not in offers:
-            yield f"the result {name} points at {binding.step}.{binding.output}, which does not exist"
+    for name in plan.request.outputs:
+        if name not in plan.outputs:
+            yield f"the declared result {name} is not produced"
