@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from tomas import __version__
-from tomas.cli import data, planning
+from tomas.cli import data, planning, reservations
 from tomas.cli import simulate as simulation
 
 __all__ = ["app"]
@@ -29,6 +29,7 @@ app.command("sampler")(data.sampler)
 app.command("retrain")(data.retrain)
 app.add_typer(data.registry_app, name="registry", help="The tool registry.")
 app.add_typer(data.db_app, name="db", help="TOMAS's own Postgres.")
+app.add_typer(reservations.reservations_app, name="reservations", help="The capacity that plans hold.")
 
 airflow_app = typer.Typer(no_args_is_help=True)
 app.add_typer(airflow_app, name="airflow", help="The Airflow installation that runs the plans.")
