@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tomas.config import PlannerSettings, Settings
-from tomas.errors import ConfigError, Infeasible, NoToolMatches, TomasError
+from tomas.errors import ConfigError, Infeasible, NoToolMatches, PlanRejected
 from tomas.planner import release
 from tomas.planner.service import make_plan
 from tomas.schema import (
@@ -31,7 +34,7 @@ from tomas.schema import (
     Tool,
     WorkerClass,
 )
-from tomas.store import Store
+from tomas.store import ReadFrom, Store
 from tomas.tools.registry import Registry
 from tomas.training.retrain import retrain
 
@@ -97,17 +100,10 @@ def assert_never_overbooked(store: Store) -> None:
         assert all(a[1] <= b[0] + timedelta(milliseconds=1) for a, b in pairwise(spans))
 
 
-def test_plans_made_at_once_never_overbook(seeded: Store) -> None:
-    def one(_: int) -> Plan | TomasError:
-        try:
-            return released(seeded, "Detect faces in the images")
-        except Infeasible as error:
-            return error
-
-    with ThreadPoolExecutor(6) as threads:
-        made = list(threads.map(one, range(6)))
-    assert any(isinstance(item, Plan) for item in made)
-    assert len(all_reservations(seeded)) == sum(isinstance(item, Plan) for item in made)
+def test_plans_made_at_once_never_overbook_and_none_starves(seeded: Store) -> None:
+    with ThreadPoolExecutor(12) as threads:
+        made = list(threads.map(lambda _: released(seeded, "Detect faces in the images"), range(12)))
+    assert len(all_reservations(seeded)) == len({plan.id for plan in made}) == 12
     assert_never_overbooked(seeded)
 
 
@@ -128,6 +124,118 @@ def test_capacity_that_is_taken_between_scheduling_and_release_makes_a_new_sched
     released(seeded, "Find duplicates and classify the images")
     assert_never_overbooked(seeded)
     assert len(all_reservations(seeded)) == 3
+
+
+def test_who_loses_every_race_is_scheduled_while_the_bins_are_locked(
+    seeded: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits: list[float] = []
+    real = release.assemble
+
+    def beaten(*args: Any) -> object:
+        made = real(*args)
+        if args[0].request.task == TASK:
+            limits.append(args[4].planner.schedule_limit_s)
+            if limits[-1] > 0:
+                time.sleep(0.3)  # the rival's release is shorter than this schedule: nobody stands in line
+                released(seeded, "Detect faces in the images")
+        return made
+
+    monkeypatch.setattr(release, "assemble", beaten)
+    made = released(seeded)
+    assert limits == [1.0, 1.0, 0.0], "twice beside the others, then the list schedule under the locks"
+    assert_never_overbooked(seeded)
+    assert len(all_reservations(seeded)) == len(made.steps) + 2
+
+
+def test_a_plan_that_took_too_long_does_not_reserve_the_past(
+    seeded: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(planner=PlannerSettings(t_inf_default_ms=1, dispatch_lag_default_ms=200))
+    slow = 0.5
+    real = release.assemble
+
+    def dawdle(*args: Any) -> object:
+        time.sleep(slow)
+        return real(*args)
+
+    monkeypatch.setattr(release, "assemble", dawdle)
+    made = released(seeded, settings=settings)
+    done = datetime.now(UTC)
+    waited = timedelta(milliseconds=made.t_inf_predicted_ms + made.dispatch_lag_predicted_ms)
+    assert made.release_at - made.created_at == pytest.approx(waited, abs=timedelta(milliseconds=1))
+    assert made.t_inf_predicted_ms > 1000 * slow, "predicted anew when the first schedule came too late"
+    assert min(item.start_at for item in all_reservations(seeded)) == made.release_at
+    assert made.release_at > done - timedelta(milliseconds=200)
+    assert seeded.plan(made.id).release_at == made.release_at
+
+
+def test_waiting_for_the_locks_counts_too(seeded: Store) -> None:
+    settings = Settings(planner=PlannerSettings(t_inf_default_ms=1, dispatch_lag_default_ms=200))
+    locked, waited_s = threading.Event(), 1.5
+
+    def hold(_: ReadFrom) -> tuple[Plan, list[Reservation]]:
+        locked.set()
+        time.sleep(waited_s)
+        raise PlanRejected("only the locks were wanted.")
+
+    with ThreadPoolExecutor(1) as pool:
+        holder = pool.submit(seeded.release_under_lock, "holder", request(), ["b1", "b2"], hold)
+        assert locked.wait(20)
+        began = datetime.now(UTC)
+        made = released(seeded, settings=settings)
+        assert isinstance(holder.exception(20), PlanRejected)
+    assert made.release_at > began + timedelta(seconds=waited_s)
+    assert min(item.start_at for item in all_reservations(seeded)) == made.release_at
+
+
+def test_a_deadline_counts_from_the_request_however_often_the_plan_is_made(
+    seeded: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(planner=PlannerSettings(t_inf_default_ms=1, dispatch_lag_default_ms=200))
+    real = release.assemble
+
+    def dawdle(*args: Any) -> object:
+        time.sleep(1.0)
+        return real(*args)
+
+    monkeypatch.setattr(release, "assemble", dawdle)
+    # 2 s of work end 2.4 s after the request if all goes as predicted, but not when it is planned a second time.
+    with pytest.raises(Infeasible, match="deadline"):
+        released(seeded, "Detect faces in the images", settings=settings, deadline_s=2.8)
+    assert all_reservations(seeded) == []
+
+
+def test_a_step_that_starts_later_than_seen_is_seen_again(seeded: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    rival = released(seeded, "Detect faces in the images")
+    (held,) = all_reservations(seeded)
+    real = release.assemble
+    moved: list[datetime] = []
+
+    def meanwhile(*args: Any) -> object:
+        made = real(*args)
+        if not moved:
+            moved.append(held.start_at + timedelta(milliseconds=1500))
+            run_started(seeded, rival, held.bin, moved[0])
+        return made
+
+    monkeypatch.setattr(release, "assemble", meanwhile)
+    released(seeded, "Find duplicates, classify and caption the images", allow_unavailable=True)
+    assert next(item for item in all_reservations(seeded) if item.plan_id == rival.id).start_at == moved[0]
+    assert_never_overbooked(seeded)
+
+
+def run_started(store: Store, plan: Plan, place: str, at: datetime) -> None:
+    """The first heartbeat of a plan's first step."""
+    store.save_record(
+        ExecutionRecord(
+            plan_id=plan.id, step_id=plan.steps[0].id, tool=plan.steps[0].tool, try_number=1, bin=place, host="h",
+            requested=Resources(cpu_cores=1, cpu_mem_gb=1), input_bytes=500_000, started_at=at,
+            usage=StepUsage(
+                wall_ms=0, peak_mem_gb=0.1, cpu_seconds=0, peak_cpu_cores=1, outcome=Outcome.RUNNING
+            ),
+        )
+    )  # fmt: skip
 
 
 def test_the_same_key_returns_the_stored_plan(seeded: Store) -> None:
