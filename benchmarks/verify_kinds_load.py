@@ -122,10 +122,10 @@ def _(case: Case, rng: random.Random) -> Case | None:
 
 def _touching(case: Case) -> int | None:
     """The step that takes a whole bin from the instant at which another that takes it all ends."""
-    steps = sorted(case.plan.steps, key=lambda step: step.start_ms)
-    if len(steps) > 2 and steps[-1].pool_slots == steps[-2].pool_slots == 100 and steps[-1].bin == steps[-2].bin:
-        return case.plan.steps.index(steps[-1])
-    return None
+    first, second = [None, None, *sorted(case.plan.steps, key=lambda step: step.start_ms)][-2:]
+    if first is None or second is None or first.bin != second.bin or first.end_ms != second.start_ms:
+        return None
+    return case.plan.steps.index(second) if first.pool_slots == second.pool_slots == 100 else None
 
 
 @kind("full bin overlapped by 1 ms", "are forecast free|exceed its", judged=True)
@@ -361,7 +361,7 @@ def _(case: Case, _rng: random.Random) -> Case:
     return case.of_plan(steps=[*case.plan.steps, *more])
 
 
-@kind("cycle through all steps", "in a cycle", heavy=True)
+@kind("cycle through all steps", "on which it depends, ends|in a cycle", heavy=True)
 def _(case: Case, _rng: random.Random) -> Case:
     ids = [step.id for step in case.plan.steps]
     steps = [
