@@ -237,6 +237,10 @@ def as_json(scenario: Scenario, summary: Summary, shown: SimulationResult, run: 
             "number": run,
             "jobs": [asdict(job) for job in shown.jobs],
             "overloads": [asdict(one) for one in shown.overloads],
+            "failed_tries": [
+                {**asdict(one), "job": shown.jobs[one.job].job, "bin": shown.bins[one.bin].bin.name}
+                for one in shown.failed_tries
+            ],
             "steps": _steps(shown),
         },
     }

@@ -3,7 +3,7 @@
 from tomas.simulate.decision import Candidate, Decision, Policy
 from tomas.simulate.engine import decisions, simulate
 from tomas.simulate.latency import Latency
-from tomas.simulate.result import BinRun, JobRun, JobState, Overload, SimulationResult, StepState, Usage
+from tomas.simulate.result import BinRun, FailedTry, JobRun, JobState, Overload, SimulationResult, StepState, Usage
 from tomas.simulate.workload import SIMULATED_RESOURCES, Job, SimBin, SimStep, Stretch, Workload
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "BinRun",
     "Candidate",
     "Decision",
+    "FailedTry",
     "Job",
     "JobRun",
     "JobState",

@@ -22,6 +22,7 @@ def collect(engine: Engine) -> SimulationResult:
         jobs=jobs,
         bins=tuple(_bins(engine, last)),
         overloads=tuple(engine.record.overloads),
+        failed_tries=tuple(engine.failed_tries),
         job=np.array(engine.job_of, dtype=np.int64),
         step=np.array([number for plan in engine.plan for number in range(plan.size)], dtype=np.int64),
         bin=np.array(engine.bin_of, dtype=np.int64),

@@ -11,7 +11,7 @@ from tomas.simulate.decision import Candidate, Decision
 from tomas.simulate.latency import Sampler
 from tomas.simulate.placing import Booking, Placer
 from tomas.simulate.recorder import Recorder
-from tomas.simulate.result import JobState, StepState
+from tomas.simulate.result import FailedTry, JobState, StepState
 from tomas.simulate.server import EPSILON, HELD, Server
 from tomas.simulate.workload import Job, SimBin
 
@@ -73,6 +73,7 @@ class Engine:
         self.left: list[int] = []
         self.ended_at: list[float] = []
         self.failures: dict[int, tuple[JobState, str]] = {}
+        self.failed_tries: list[FailedTry] = []
         self.booked: dict[int, tuple[float, float]] = {}
         """Only with a placer: when each unfinished step is expected to run."""
 
@@ -287,6 +288,8 @@ class Engine:
     def _fail(self, server: Server, step: int, why: str, *, again: bool = False) -> None:
         """End a running step badly; it is tried again while tries are left, or in any case."""
         rank = self.job_of[step]
+        number = step - self.base[rank]
+        self.failed_tries.append(FailedTry(rank, number, server.index, self.start[step], self.now, why))
         server.withdraw(step, self.need_of[step])
         server.used_slots -= self.slots_of[step]
         self.events += 1
@@ -299,7 +302,6 @@ class Engine:
         self.state[step] = _FAILED
         self.booked.pop(step, None)
         self.ended_at[rank] = self.now
-        number = step - self.base[rank]
         name = self.given[self.order[rank]].workload.steps[number].id
         self.failures.setdefault(rank, (JobState.FAILED, f"step {name} failed at {self.now / 1000:.1f} s: {why}"))
 

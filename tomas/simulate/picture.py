@@ -9,6 +9,7 @@ import importlib.util
 import logging
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,8 +40,13 @@ _MOST_PANELS = 8
 """With more bins times resources than this, a panel adds up the bins of a class."""
 _MOST_LABELS = 120
 _MOST_EDGES = 1000
-_KEY = "black line: what there is · blue: what running steps need · red: needed beyond it · pale red: worker lost"
+_KEY = (
+    "black line: what there is · blue: what running steps need · red: needed beyond it · "
+    "pale red: worker lost · hatched: failed"
+)
 _WIDTH_IN = 11.0
+_Lane = tuple["list[_Bar]", "list[int]"]
+"""The bars of a bin, and the row of each."""
 
 
 def check_picture(path: Path) -> None:
@@ -75,17 +81,21 @@ def draw(result: SimulationResult, path: Path, *, title: str = "") -> None:
     # A sign that no installed font has becomes a box; that needs no line on the terminal.
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
     with mpl.rc_context({"font.family": _fonts(), "svg.fonttype": "path", "axes.unicode_minus": False}):
-        shown = [n for n, run in enumerate(result.bins) if any(run.used) or _lost(run, result.end_at_ms)]
+        bars = _bars_of(result)
+        of_bins: dict[int, list[_Bar]] = {}
+        for bar in bars:
+            of_bins.setdefault(bar.bin, []).append(bar)
+        shown = [n for n, run in enumerate(result.bins) if n in of_bins or _lost(run, result.end_at_ms)]
         shown = shown or list(range(len(result.bins)))
-        lanes = [_lanes(result, number) for number in shown]
-        rows = sum(max(1, max(of.values(), default=0) + 1) for of in lanes)
+        lanes = [(of_bins.get(number, []), _rows(of_bins.get(number, []))) for number in shown]
+        rows = sum(_height(lane) for lane in lanes)
         panels = _panels(result)
         gantt_in = min(14.0, max(1.6, 0.28 * rows + 0.6))
         heights = [gantt_in, *[0.85] * len(panels)]
         figure = Figure(figsize=(_WIDTH_IN, sum(heights) + 1.3), layout="constrained", facecolor="white")
         axes = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
         scale, unit = _time_unit(result.end_at_ms)
-        _gantt(axes[0], result, [result.bins[number] for number in shown], lanes, scale)
+        _gantt(axes[0], result, shown, lanes, scale)
         for axis, (name, column, runs) in zip(axes[1:], panels, strict=True):
             _usage(axis, name, column, runs, result, scale)
         axes[-1].set_xlabel(f"{unit} from the start of the simulation", color=_SOFT)
@@ -121,40 +131,64 @@ def _time_unit(last_ms: float) -> tuple[float, str]:
     return 3.6e6, "h"
 
 
-def _lanes(result: SimulationResult, number: int) -> dict[int, int]:
-    """The row inside its bin of each step that ran there, so that no two overlap."""
-    mine = np.flatnonzero((result.bin == number) & ~np.isnan(result.start_ms))
-    free_at: list[float] = []
-    rows: dict[int, int] = {}
-    for index in mine[np.argsort(result.start_ms[mine], kind="stable")].tolist():
+@dataclass(frozen=True)
+class _Bar:
+    """A try of a step in the Gantt chart."""
+
+    job: int
+    step: int
+    bin: int
+    start_ms: float
+    end_ms: float
+    bad: bool
+    """It failed, or never ended."""
+
+
+def _bars_of(result: SimulationResult) -> list[_Bar]:
+    """All tries by start; one that never ended goes on to the right edge."""
+    bars = [_Bar(one.job, one.step, one.bin, one.start_ms, one.end_ms, True) for one in result.failed_tries]
+    for index in np.flatnonzero(np.isin(result.state, (StepState.DONE, StepState.RUNNING))).tolist():
         start, end = float(result.start_ms[index]), float(result.end_ms[index])
-        row = next((i for i, until in enumerate(free_at) if until <= start + 1e-6), len(free_at))
+        running = not math.isfinite(end)
+        where = int(result.job[index]), int(result.step[index]), int(result.bin[index])
+        bars.append(_Bar(*where, start, max(start, result.end_at_ms) if running else end, running))
+    return sorted(bars, key=lambda bar: (bar.start_ms, bar.job, bar.step))
+
+
+def _rows(bars: Sequence[_Bar]) -> list[int]:
+    """The row of each bar of one bin, so that no two overlap."""
+    free_at: list[float] = []
+    rows = []
+    for bar in bars:
+        row = next((i for i, until in enumerate(free_at) if until <= bar.start_ms + 1e-6), len(free_at))
         if row == len(free_at):
             free_at.append(0.0)
-        free_at[row] = end if math.isfinite(end) else math.inf
-        rows[index] = row
+        free_at[row] = bar.end_ms
+        rows.append(row)
     return rows
 
 
 def _gantt(
-    axis: Axes, result: SimulationResult, bins: Sequence[BinRun], lanes: Sequence[dict[int, int]], scale: float
+    axis: Axes, result: SimulationResult, shown: Sequence[int], lanes: Sequence[_Lane], scale: float
 ) -> None:
-    of_job = _colours(result)
-    label_all = sum(len(rows) for rows in lanes) <= _MOST_LABELS
+    colours = _colours(result)
+    label_all = sum(len(bars) for bars, _ in lanes) <= _MOST_LABELS
+    total = sum(_height(lane) for lane in lanes)
     top = 0
     ticks: list[tuple[float, str]] = []
-    for run, rows in zip(bins, lanes, strict=True):
-        height = max(1, max(rows.values(), default=0) + 1)
-        ticks.append((top + height / 2, run.bin.name))
-        for start, end in _lost(run, result.end_at_ms):
-            axis.axvspan(
-                start / scale, end / scale, *_share_of_axis(top, height, lanes), color=_RED, alpha=0.12, lw=0
-            )
-        _bars(axis, result, {index: top + row for index, row in rows.items()}, scale, of_job)
-        for index, row in rows.items() if label_all else ():
-            _label(axis, result, index, top + row, scale, of_job)
+    for number, (bars, rows) in zip(shown, lanes, strict=True):
+        height = _height((bars, rows))
+        ticks.append((top + height / 2, result.bins[number].bin.name))
+        for start, end in _lost(result.bins[number], result.end_at_ms):
+            # In shares of the axis, which counts from its lower edge.
+            within = (1 - (top + height) / total, 1 - top / total)
+            axis.axvspan(start / scale, end / scale, *within, color=_RED, alpha=0.12, lw=0)
+        placed = [(bar, top + row) for bar, row in zip(bars, rows, strict=True)]
+        _draw_bars(axis, placed, scale, colours)
+        for bar, row in placed if label_all else ():
+            _label(axis, result, bar, row, scale, colours)
         top += height
-        axis.axhline(top, color=_GRID if top < _total(lanes) else _SOFT, lw=0.8, zorder=0)
+        axis.axhline(top, color=_GRID if top < total else _SOFT, lw=0.8, zorder=0)
     axis.set_ylim(top, 0)
     axis.set_yticks([position for position, _ in ticks], [name for _, name in ticks], parse_math=False)
     axis.tick_params(axis="y", length=0)
@@ -164,58 +198,44 @@ def _gantt(
     _legend(axis, result)
 
 
-def _total(lanes: Sequence[dict[int, int]]) -> int:
-    return sum(max(1, max(rows.values(), default=0) + 1) for rows in lanes)
+def _height(lane: _Lane) -> int:
+    """Rows of a bin."""
+    return max(lane[1], default=0) + 1
 
 
-def _share_of_axis(top: float, height: float, lanes: Sequence[dict[int, int]]) -> tuple[float, float]:
-    """From top to bottom in shares of the axis, which counts from its lower edge."""
-    total = _total(lanes)
-    return 1 - (top + height) / total, 1 - top / total
-
-
-def _bars(axis: Axes, result: SimulationResult, rows: dict[int, int], scale: float, of_job: Sequence[str]) -> None:
+def _draw_bars(axis: Axes, placed: Sequence[tuple[_Bar, int]], scale: float, colours: Sequence[str]) -> None:
     """All bars of a bin in two collections, as thousands of single patches would take long."""
     from matplotlib.collections import PolyCollection
 
     # White edges tell few bars apart; of many they would be all that is seen.
-    edge = 0.4 if len(result.start_ms) <= _MOST_EDGES else 0.0
-    for failed in (False, True):
-        corners, colours = [], []
-        for index, row in rows.items():
-            if (result.state[index] in (StepState.FAILED, StepState.RUNNING)) is failed:
-                left, right = (at / scale for at in _span(result, index))
-                top, bottom = row + 0.11, row + 0.89
+    edge = 0.4 if len(placed) <= _MOST_EDGES else 0.0
+    for bad in (False, True):
+        corners, faces = [], []
+        for bar, row in placed:
+            if bar.bad is bad:
+                left, right, top, bottom = bar.start_ms / scale, bar.end_ms / scale, row + 0.11, row + 0.89
                 corners.append([(left, top), (right, top), (right, bottom), (left, bottom)])
-                colours.append(of_job[int(result.job[index])])
+                faces.append(colours[bar.job])
         if corners:
             axis.add_collection(
                 PolyCollection(
-                    corners, facecolors=colours, edgecolors=_RED if failed else "white",
-                    hatch="////" if failed else None, linewidths=1.0 if failed else edge, zorder=2,
+                    corners, facecolors=faces, edgecolors=_RED if bad else "white", hatch="////" if bad else None,
+                    linewidths=1.0 if bad else edge, zorder=2,
                 )
             )  # fmt: skip
 
 
-def _span(result: SimulationResult, index: int) -> tuple[float, float]:
-    """Start and end of a step that started; one that never ended goes on to the right edge."""
-    start, end = float(result.start_ms[index]), float(result.end_ms[index])
-    return start, end if math.isfinite(end) else max(start, result.end_at_ms)
-
-
 def _label(
-    axis: Axes, result: SimulationResult, index: int, row: float, scale: float, of_job: Sequence[str]
+    axis: Axes, result: SimulationResult, bar: _Bar, row: float, scale: float, colours: Sequence[str]
 ) -> None:
-    start, end = _span(result, index)
-    rank = int(result.job[index])
-    step = result.given[rank].workload.steps[int(result.step[index])]
+    step = result.given[bar.job].workload.steps[bar.step]
     # About 150 signs of this size fill the axis; a label that does not fit its bar is shortened, then left out.
-    room = int((end - start) / max(result.end_at_ms, 1e-9) * 150) - 1
+    room = int((bar.end_ms - bar.start_ms) / max(result.end_at_ms, 1e-9) * 150) - 1
     text = next((text for text in (f"{step.id} {step.tool}".strip(), step.id) if len(text) <= room), "")
     if text:
         axis.text(
-            start / scale, row + 0.52, f" {text}", va="center", ha="left", fontsize=7.5, zorder=3, clip_on=True,
-            color=_ink_on(of_job[rank]), parse_math=False,
+            bar.start_ms / scale, row + 0.52, f" {text}", va="center", ha="left", fontsize=7.5, zorder=3,
+            clip_on=True, color=_ink_on(colours[bar.job]), parse_math=False,
         )  # fmt: skip
 
 

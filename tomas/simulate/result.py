@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from tomas.simulate.workload import Job, SimBin
 
-__all__ = ["BinRun", "JobRun", "JobState", "Overload", "SimulationResult", "StepState", "Usage"]
+__all__ = ["BinRun", "FailedTry", "JobRun", "JobState", "Overload", "SimulationResult", "StepState", "Usage"]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -75,6 +75,20 @@ class JobRun:
 
 
 @dataclass(frozen=True)
+class FailedTry:
+    """A try of a step that did not end well, whether or not a later one did."""
+
+    job: int
+    """Index into the result's jobs."""
+    step: int
+    bin: int
+    """Index into the result's bins."""
+    start_ms: float
+    end_ms: float
+    reason: str
+
+
+@dataclass(frozen=True)
 class Overload:
     """A stretch of time in which running steps held more of a resource than the bin had free."""
 
@@ -132,6 +146,8 @@ class SimulationResult:
     jobs: tuple[JobRun, ...]
     bins: tuple[BinRun, ...]
     overloads: tuple[Overload, ...]
+    failed_tries: tuple[FailedTry, ...]
+    """In the order in which they failed."""
     job: IntArray
     step: IntArray
     bin: IntArray

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -176,6 +177,23 @@ def test_bad_input_is_one_clear_error_with_a_remedy(
     assert "Remedy: " in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+def test_the_documentation_names_only_options_that_exist() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs/simulate.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"(?<![\w-])--[a-z]+(?:-[a-z]+)*", page))
+    offered = set()
+    for command in ("simulate", "plan"):
+        done = subprocess.run(
+            [sys.executable, "-c", "from tomas.cli import main; main()", command, "--help"],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"},
+        )
+        offered |= set(re.findall(r"--[a-z]+(?:-[a-z]+)*", done.stdout))
+    assert len(named) > 15
+    assert named <= offered
 
 
 def test_a_plan_on_an_unknown_bin_names_the_ways_out(folder: Path) -> None:

@@ -111,6 +111,15 @@ def test_retries_run_a_failed_step_again_from_its_start() -> None:
     assert times(done) == [(60, 160)]
     assert list(done.tries) == [2]
     assert done.done
+    (bad,) = done.failed_tries
+    assert (bad.job, bad.step, bad.bin, bad.start_ms, bad.end_ms, bad.reason) == (
+        0,
+        0,
+        0,
+        0,
+        40,
+        "its bin b1 was lost",
+    )
 
 
 def test_a_lost_bin_fails_what_runs_and_holds_what_waits() -> None:

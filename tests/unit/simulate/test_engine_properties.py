@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 from dataclasses import replace
 from itertools import pairwise
@@ -214,6 +215,21 @@ def test_waits_of_poisson_arrivals_are_those_of_the_erlang_c_formula(servers: in
     assert (waits > 0).mean() == pytest.approx(expected, rel=0.05)
     assert waits.mean() == pytest.approx(expected * mean / (servers - load), rel=0.1)
     assert done.bins[0].utilisation[0] == pytest.approx(load / servers, rel=0.03)
+
+
+def test_one_queue_before_several_rooms_is_served_first_come_first_served() -> None:
+    """Step by step against the recursion of Kiefer and Wolfowitz: the next arrival takes the room free first."""
+    random = np.random.default_rng(3)
+    at, service = np.cumsum(random.exponential(11.0, 20_000)), random.exponential(100.0, 20_000)
+    flow = work(step("a", 100, 1, slots=10))
+    jobs = [Job(flow, float(a), (float(s),)) for a, s in zip(at, service, strict=True)]
+    done = simulate(jobs, [a_bin(cores=10)], usage=False)
+    rooms = [0.0] * 10
+    starts = []
+    for arrival, needed in zip(at.tolist(), service.tolist(), strict=True):
+        starts.append(max(arrival, heapq.heappop(rooms)))
+        heapq.heappush(rooms, starts[-1] + needed)
+    assert done.start_ms.tolist() == starts
 
 
 def test_shared_cores_give_the_mean_response_of_processor_sharing() -> None:
