@@ -14,10 +14,8 @@ from tomas.schema import POOL_SIZE, RESOURCE_NAMES, Bin, CapacityCurve, Plan, Pl
 
 __all__ = ["check_load"]
 
-_UNIT = float(2**40)
-_EPSILON = round(1e-6 * _UNIT)
-_MOST = 1e15
-"""An amount above this is taken for this: it exceeds every machine either way."""
+_BITS = 40
+_EPSILON = 2**_BITS // 1_000_000
 _OVERLAP_MS = 1e-3
 """Two loads that overlap by less than this touch: times are sums of floats."""
 _EARLY = timedelta(milliseconds=1)
@@ -65,7 +63,12 @@ def check_load(plan: Plan, bins: Sequence[Bin], reservations: Sequence[Reservati
 
 
 def _units(value: float) -> int:
-    return round(min(value, _MOST) * _UNIT)
+    """An amount in 2^-40 units; what is larger than 2^52 is a whole number already."""
+    return int(value) << _BITS if value >= 2**52 else round(value * 2**_BITS)
+
+
+def _shown(amount: int) -> str:
+    return f"{amount / 2**_BITS:g}" if amount < 2**1000 else "more than 1e288"
 
 
 def _amounts(need: Resources, slots: int) -> tuple[int, ...]:
@@ -95,14 +98,14 @@ def _bin(place: Bin, curve: CapacityCurve, plan: Plan, own: list[Load], foreign:
             if amount > free + _EPSILON:
                 named.add(index)
                 yield (
-                    f"bin {place.name} at {instant:g} ms: the plan loads {amount / _UNIT:g} {_DIMENSIONS[index]}, "
-                    f"but {free / _UNIT:g} are forecast free"
+                    f"bin {place.name} at {instant:g} ms: the plan loads {_shown(amount)} {_DIMENSIONS[index]}, "
+                    f"but {_shown(free)} are forecast free"
                 )
             elif amount > 0 and amount + theirs[index] > capacity[index] + _EPSILON:
                 named.add(index)
                 yield (
-                    f"bin {place.name} at {instant:g} ms: {amount / _UNIT:g} {_DIMENSIONS[index]} of the plan and "
-                    f"{theirs[index] / _UNIT:g} reserved by others exceed its {capacity[index] / _UNIT:g}"
+                    f"bin {place.name} at {instant:g} ms: {_shown(amount)} {_DIMENSIONS[index]} of the plan and "
+                    f"{_shown(theirs[index])} reserved by others exceed its {_shown(capacity[index])}"
                 )
 
 
@@ -111,8 +114,8 @@ def _pool(pool: str, own: list[Load], foreign: list[Load]) -> Iterator[str]:
     for instant, mine, theirs in _peaks(own, foreign, ()):
         if mine[_SLOTS] > 0 and mine[_SLOTS] + theirs[_SLOTS] > _units(POOL_SIZE):
             yield (
-                f"pool {pool} at {instant:g} ms: {mine[_SLOTS] / _UNIT:g} slots of the plan and "
-                f"{theirs[_SLOTS] / _UNIT:g} reserved by others exceed its {POOL_SIZE}"
+                f"pool {pool} at {instant:g} ms: {_shown(mine[_SLOTS])} slots of the plan and "
+                f"{_shown(theirs[_SLOTS])} reserved by others exceed its {POOL_SIZE}"
             )
             return
 

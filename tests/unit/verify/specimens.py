@@ -178,6 +178,15 @@ def edges() -> Iterator[Specimen]:
     yield Specimen("a shared pool overbooked by others", replace(in_between, reservations=[moved]), None)
     prices = dict.fromkeys(("cpu_core_hour", "mem_gb_hour", "gpu_hour"), 0.0)
     free = replace(one.of_request(budget=Budget(cost=1e-9)), prices=prices)
+    for size in (2.0**52, 1e17, 1e300):
+        # Capacities that no machine has; a step takes the whole bin, which is fine, and a bit more is seen.
+        need = Resources(cpu_cores=size)
+        vast = replace(one, bins=[one.bins[0].model_copy(update={"capacity": need})])
+        vast = vast.of_step(
+            0, pool_slots=100, allocation=one.plan.steps[0].allocation.model_copy(update={"final": need})
+        )
+        yield Specimen(f"{size:g} cores", vast.of_curve(0, cpu_cores=[size]), None)
+        yield Specimen(f"not quite {size:g} cores", vast.of_curve(0, cpu_cores=[size * 0.999]), "are forecast free")
     yield Specimen("nothing costs anything", free, None)
     endless = replace(free, prices={**prices, "gpu_hour": float("inf")})
     yield Specimen("an infinite price", endless, "no sound price is given per gpu_hour")

@@ -37,8 +37,9 @@ EQUIVALENT = {
         "the slow search finds nothing where the quick one does not"
     ),
     "shape.short: len(text) <= 80: boundary 0 moved": "a message is a few characters shorter",
-    "load.: _MOST = 1000000000000000.0: a thousand times": "any amount that no machine has serves",
     "load.check_load: len(names) > 1: boundary 0 moved": "the sweep of a pool's only bin has counted its slots",
+    "load._units: value >= 2 ** 52: boundary 0 moved": "at that very number both ways give the same",
+    "load._shown: amount < 2 ** 1000: boundary 0 moved": "either way of writing that number serves",
     "load._edges: min((start for start, _, _ in own)) + shift: operator turned round": (
         "edges before the first step are looked at too, where nothing is loaded"
     ),
