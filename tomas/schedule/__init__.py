@@ -1,6 +1,5 @@
 """Scheduling: a solver-neutral problem model, list scheduling, and CP-SAT."""
 
-from tomas.schedule.listing import list_schedule
 from tomas.schedule.problem import (
     PLAN_RESOURCES,
     Activity,
@@ -12,6 +11,7 @@ from tomas.schedule.problem import (
     capacity_of,
     mode_need,
 )
+from tomas.schedule.solve import list_schedule, schedule
 
 __all__ = [
     "PLAN_RESOURCES",
@@ -24,4 +24,5 @@ __all__ = [
     "capacity_of",
     "list_schedule",
     "mode_need",
+    "schedule",
 ]

@@ -1,236 +1,200 @@
 """List scheduling of multi-mode activities under time-varying capacities.
 
-A serial schedule-generation scheme: activities are placed one after the other, most urgent first, each at
-its earliest feasible time. The rule of urgency is the latest finish time of the critical-path method
-(Kolisch, "Serial and parallel resource-constrained project scheduling methods revisited", EJOR 1996). A
-small fixed set of rules for the choice of modes is tried, and the best schedule kept; nothing is random.
+A serial schedule-generation scheme: activities are placed one after the other, most urgent first, each at its
+earliest feasible time. Urgency is the latest finish time of the critical-path method (Kolisch, "Serial and
+parallel resource-constrained project scheduling methods revisited", EJOR 1996). Modes are chosen by prices of the
+bins, and schedules refined by forward-backward passes ("justification": Valls, Ballestín and Quintanilla,
+"Justification and RCPSP: a technique that pays", EJOR 2005).
 """
 
 from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
 
-import numpy as np
+from tomas.schedule.compiled import Compiled, Option
 
-from tomas.errors import FitsNoBin, Infeasible, PlanError
-from tomas.schedule.problem import (
-    PLAN_RESOURCES,
-    Activity,
-    Assignment,
-    Capacity,
-    FloatArray,
-    Mode,
-    Problem,
-    Schedule,
-)
+__all__ = ["Placement", "best_placement", "place"]
 
-__all__ = ["list_schedule"]
-
-_EPSILON = 1e-9
-_QUERY_BUDGET = 12_000
-"""Earliest-start queries per problem over all rules; one takes about 0.1 ms."""
-_MODE_SLACKS = (0.0, 1.0, 0.25, 4.0)
-"""A mode may end later than the fastest by this share of its span when it takes less of the bin."""
+_EPSILON = 1e-6
+_FIXED_QUERIES = 60_000
+"""Earliest starts after which no further equal prices are tried; one takes about 5 µs."""
+_PRICES = (0.0, 1.0, 0.35, 2.0, 0.1, 0.7, 4.0, 0.2, 1.4, 0.5, 8.0, 3.0, 16.0)
+_LEAST_PRICE = 0.02
+_VARIATION = 0.5
+_JUSTIFICATIONS = 3
+"""Passes backwards and forwards after each, while they help."""
 
 
-def list_schedule(problem: Problem) -> Schedule:
-    """Place every activity; the same problem always gives the same schedule.
+@dataclass(frozen=True)
+class Placement:
+    """Start and mode of every activity, by index."""
 
-    :raises FitsNoBin: an activity has no mode.
-    :raises Infeasible: an activity never fits what is free, or the deadline cannot be met.
-    :raises PlanError: precedence is cyclic or names an unknown activity.
+    starts: list[float]
+    chosen: list[Option]
+
+    @property
+    def ends(self) -> list[float]:
+        """End of every activity."""
+        return [start + option.duration for start, option in zip(self.starts, self.chosen, strict=True)]
+
+    @property
+    def makespan(self) -> float:
+        """End of the last activity."""
+        return max(self.ends, default=0.0)
+
+    @property
+    def key(self) -> tuple[float, float]:
+        """Smaller is better: makespan, then cost."""
+        return (round(self.makespan, 6), sum(option.cost or option.area for option in self.chosen))
+
+
+def best_placement(compiled: Compiled, bound: float, *, queries: int = 0, seed: int = 0) -> Placement | None:
+    """The best of a few rules and of a search over prices; None if no placement is feasible.
+
+    Every bin has a price: what a millisecond of all of it is worth, in milliseconds of a later end. A pass takes
+    the mode with the least end plus price x area, and orders activities by the longest path over modes that are
+    cheap at these prices. Equal prices come first, from 0 (as fast as possible) to 16 (as little as possible); then
+    the best prices are varied at random, bin by bin. Passes backwards and forwards refine each placement.
+
+    :param bound: a placement that ends there is optimal and taken at once.
+    :param queries: how many earliest starts the random variation may ask for; 0 keeps to the equal prices, and to
+        fewer of them for a very large problem.
+    :param seed: of the variation; the same one gives the same placement.
     """
-    if not problem.activities:
-        return Schedule((), 0.0)
-    order = _topological(problem.activities)
-    for activity in problem.activities:
-        if not activity.modes:
-            raise FitsNoBin(
-                f"Step {activity.id} fits no bin.", remedy="Add a larger worker, or give the step smaller input."
-            )
-    urgencies = _tails(problem.activities, order)
-    queries = sum(len(activity.modes) for activity in problem.activities)
-    runs = max(1, min(len(_MODE_SLACKS), _QUERY_BUDGET // queries))
-    best: tuple[tuple[float, float], Schedule] | None = None
-    for slack in _MODE_SLACKS[:runs]:
-        schedule = _generate(problem, urgencies, slack)
-        area = sum((item.end_ms - item.start_ms) * item.mode.need[-1] for item in schedule.assignments)
-        key = (round(schedule.makespan_ms, 6), area)
-        if best is None or key < best[0]:
-            best = (key, schedule)
-    assert best is not None  # noqa: S101  (at least one rule ran)
-    schedule = best[1]
-    if problem.deadline_ms is not None and schedule.makespan_ms > problem.deadline_ms + _EPSILON:
-        raise _deadline_missed(schedule.makespan_ms, problem.deadline_ms, max(urgencies.values()))
-    return schedule
+    random = Random(seed)  # noqa: S311  (not for secrets)
+    bins = len(compiled.timelines)
+    per_pass = sum(len(group) for group in compiled.options)
+    single = per_pass == len(compiled)
+    best: Placement | None = None
+    prices = [0.0] * bins
+    fixed = _FIXED_QUERIES
+    trial = 0
+    while True:
+        equal = trial == 0 or (trial < len(_PRICES) and fixed >= per_pass)
+        if not equal and (queries < per_pass or best is None):
+            break
+        if equal:
+            tried = [_PRICES[trial]] * bins
+        else:
+            tried = [
+                max(_LEAST_PRICE, price) * math.exp(random.gauss(0.0, _VARIATION))
+                if random.random() < 0.5
+                else price
+                for price in prices
+            ]
+        found, asked = _refined(compiled, tried, bound)
+        if equal:
+            fixed -= asked
+        else:
+            queries -= asked
+        trial += 1
+        if found is not None and (best is None or found.key <= best.key):
+            best, prices = found, tried
+        if single or (best is not None and best.makespan <= bound + _EPSILON):
+            break
+    return best
 
 
-def _topological(activities: tuple[Activity, ...]) -> list[str]:
-    """Ids so that predecessors come first."""
-    waiting = {activity.id: len(set(activity.predecessors)) for activity in activities}
-    if len(waiting) != len(activities):
-        raise PlanError("Two steps have the same id.", remedy="Give every step an id of its own.")
-    successors = _successors(activities)
-    ready = [activity.id for activity in activities if not waiting[activity.id]]
-    order: list[str] = []
-    while ready:
-        current = ready.pop()
-        order.append(current)
-        for follower in successors[current]:
-            waiting[follower] -= 1
-            if not waiting[follower]:
-                ready.append(follower)
-    if len(order) != len(activities):
-        stuck = sorted(name for name, count in waiting.items() if count)
-        raise PlanError(
-            f"The steps {', '.join(stuck[:10])} depend on each other in a cycle.",
-            remedy="Remove one of these dependencies.",
-        )
-    return order
+def _refined(compiled: Compiled, prices: Sequence[float], bound: float) -> tuple[Placement | None, int]:
+    """One placement at these prices, refined; and how many earliest starts that took."""
+    per_pass = sum(len(group) for group in compiled.options)
+    current = place(compiled, _urgency(compiled, prices), prices)
+    asked = per_pass
+    for _ in range(_JUSTIFICATIONS):
+        if current is None or current.makespan <= bound + _EPSILON:
+            break
+        asked += per_pass + 2 * len(compiled)
+        better = _justified(compiled, current)
+        if better is None or better.key >= current.key:
+            break
+        current = better
+    return current, asked
 
 
-def _successors(activities: Iterable[Activity]) -> dict[str, list[str]]:
-    activities = tuple(activities)
-    result: dict[str, list[str]] = {activity.id: [] for activity in activities}
-    for activity in activities:
-        for name in dict.fromkeys(activity.predecessors):
-            if name not in result:
-                raise PlanError(
-                    f"Step {activity.id} depends on {name}, which is not in the plan.",
-                    remedy="Add that step, or remove the dependency.",
-                )
-            result[name].append(activity.id)
+def _urgency(compiled: Compiled, prices: Sequence[float]) -> list[float]:
+    """Longest path from each activity's start to the end, by the modes that are cheapest at these prices."""
+    result = [0.0] * len(compiled)
+    for j in reversed(compiled.order):
+        option = min(compiled.options[j], key=lambda o: o.duration + prices[o.bin] * o.area)
+        result[j] = option.duration + max((result[follower] for follower in compiled.after[j]), default=0.0)
     return result
 
 
-def _tails(activities: tuple[Activity, ...], order: list[str]) -> dict[str, float]:
-    """Length of the longest path from each activity's start to the end, every mode at its fastest, in ms."""
-    fastest = {activity.id: min(mode.p90_ms for mode in activity.modes) for activity in activities}
-    successors = _successors(activities)
-    tails: dict[str, float] = {}
-    for name in reversed(order):
-        tails[name] = fastest[name] + max((tails[follower] for follower in successors[name]), default=0.0)
-    return tails
+def place(
+    compiled: Compiled,
+    urgency: Sequence[float],
+    thrift: Sequence[float] | None = None,
+    modes: Sequence[Option] | None = None,
+) -> Placement | None:
+    """One serial pass; None where some activity fits nowhere or a budget runs out.
 
-
-class _Profile:
-    """Free capacity of one bin while a schedule grows."""
-
-    def __init__(self, capacity: Capacity) -> None:
-        self.starts = capacity.starts_ms.copy()
-        self.free = capacity.free.copy()
-
-    def earliest(self, need: FloatArray, not_before: float, duration: float) -> float:
-        """The first instant ≥ ``not_before`` from which ``need`` fits for ``duration`` ms; inf if never."""
-        first = max(0, int(np.searchsorted(self.starts, not_before, side="right")) - 1)
-        used = need > 0
-        short = np.flatnonzero((self.free[first:, used] < need[used] - _EPSILON).any(axis=1)) + first
-        if not short.size:
-            return not_before
-        # Free stretches lie between the short rows: before the first, and after each of them.
-        following = short + 1
-        open_ended = following[-1] == len(self.starts)
-        begins = np.concatenate(([not_before], self.starts[following[:-1] if open_ended else following]))
-        ends = self.starts[short] if open_ended else np.concatenate((self.starts[short], [math.inf]))
-        long_enough = np.flatnonzero(ends - begins >= duration - _EPSILON)
-        return float(begins[long_enough[0]]) if long_enough.size else math.inf
-
-    def take(self, need: FloatArray, start: float, end: float) -> None:
-        """Subtract ``need`` over [start, end)."""
-        first = self._cut(start)
-        last = self._cut(end)
-        self.free[first:last] -= need
-
-    def _cut(self, instant: float) -> int:
-        """The row that begins at ``instant``, made if there is none."""
-        index = int(np.searchsorted(self.starts, instant, side="left"))
-        if index < len(self.starts) and self.starts[index] == instant:
-            return index
-        self.starts = np.insert(self.starts, index, instant)
-        self.free = np.insert(self.free, index, self.free[index - 1], axis=0)
-        return index
-
-
-def _need(mode: Mode) -> FloatArray:
-    return np.array(mode.need)
-
-
-def _generate(problem: Problem, urgencies: dict[str, float], slack: float) -> Schedule:
-    activities = {activity.id: activity for activity in problem.activities}
-    rank = {activity.id: index for index, activity in enumerate(problem.activities)}
-    needs = {activity.id: [_need(mode) for mode in activity.modes] for activity in problem.activities}
-    successors = _successors(problem.activities)
-    waiting = {activity.id: len(set(activity.predecessors)) for activity in problem.activities}
-    profiles = {name: _Profile(capacity) for name, capacity in problem.capacities.items()}
-    ready = [(-urgencies[name], rank[name], name) for name, count in waiting.items() if not count]
+    :param urgency: the larger, the earlier an activity is placed, among those whose predecessors are placed.
+    :param thrift: per bin; of the modes, the one with the least end + ``thrift`` x area is taken. None is 0.
+    :param modes: the mode of each activity; None lets the pass choose.
+    """
+    timelines = [timeline.copy() for timeline in compiled.timelines]
+    thrift = thrift or [0.0] * len(timelines)
+    count = len(compiled)
+    starts, ends = [0.0] * count, [0.0] * count
+    chosen: list[Option | None] = [None] * count
+    waiting = [len(before) for before in compiled.before]
+    left = list(compiled.budgets)
+    for row in compiled.least_uses:
+        left = [room - least for room, least in zip(left, row, strict=True)]
+    ready = [(-compiled.priority[j], -urgency[j], j) for j in range(count) if not waiting[j]]
     heapq.heapify(ready)
-    done: dict[str, Assignment] = {}
     while ready:
-        _, _, name = heapq.heappop(ready)
-        activity = activities[name]
-        not_before = max((done[before].end_ms for before in activity.predecessors), default=0.0)
-        index, start = _choose(activity, needs[name], profiles, not_before, slack)
-        mode = activity.modes[index]
-        end = start + mode.p90_ms
-        profiles[mode.bin].take(needs[name][index], start, end)
-        done[name] = Assignment(name, mode, index, start, end)
-        for follower in successors[name]:
+        j = heapq.heappop(ready)[2]
+        not_before = max((ends[b] for b in compiled.before[j]), default=0.0)
+        not_before = max(not_before, compiled.earliest[j])
+        pick: Option | None = None
+        best: tuple[float, ...] = (math.inf,)
+        least = compiled.least_uses[j]
+        for option in compiled.options[j] if modes is None else (modes[j],):
+            if any(use - low > room + 1e-9 for use, low, room in zip(option.uses, least, left, strict=True)):
+                continue
+            price = option.duration + thrift[option.bin] * option.area
+            if not_before + price > best[0]:
+                continue
+            start = timelines[option.bin].earliest(option.need, not_before, option.duration)
+            key = (start + price, option.cost, option.area, option.index)
+            if start < math.inf and key < best:
+                pick, best, starts[j] = option, key, start
+        if pick is None:
+            return None
+        ends[j] = starts[j] + pick.duration
+        chosen[j] = pick
+        timelines[pick.bin].take(pick.need, starts[j], ends[j])
+        if left:
+            left = [room - use + low for room, use, low in zip(left, pick.uses, least, strict=True)]
+        for follower in compiled.after[j]:
             waiting[follower] -= 1
             if not waiting[follower]:
-                heapq.heappush(ready, (-urgencies[follower], rank[follower], follower))
-    assignments = tuple(done[activity.id] for activity in problem.activities)
-    return Schedule(assignments, max(item.end_ms for item in assignments))
+                heapq.heappush(ready, (-compiled.priority[follower], -urgency[follower], follower))
+    return Placement(starts, [option for option in chosen if option is not None])
 
 
-def _choose(
-    activity: Activity, needs: list[FloatArray], profiles: dict[str, _Profile], not_before: float, slack: float
-) -> tuple[int, float]:
-    """Index of the mode to take and its start."""
-    found: list[tuple[float, float, int, float]] = []
-    for index, mode in enumerate(activity.modes):
-        start = profiles[mode.bin].earliest(needs[index], not_before, mode.p90_ms)
-        if start < math.inf:
-            found.append((start + mode.p90_ms, mode.need[-1] * mode.p90_ms, index, start))
-    if not found:
-        raise _never_fits(activity, profiles)
-    span = min(end for end, *_ in found) - not_before
-    latest = not_before + span * (1.0 + slack) + _EPSILON
-    _, _, index, start = min(
-        (item for item in found if item[0] <= latest),
-        key=lambda item: (item[1], item[0], item[2]) if slack else item,
-    )
-    return index, start
-
-
-def _never_fits(activity: Activity, profiles: dict[str, _Profile]) -> Infeasible:
-    names = PLAN_RESOURCES
-    reasons: dict[str, str] = {}
-    for mode in activity.modes:
-        need = _need(mode)
-        most = profiles[mode.bin].free.max(axis=0)
-        lacking = [
-            f"{names[i]} {need[i]:g} needed, {most[i]:.3g} free at most" for i in np.flatnonzero(need > most)
-        ]
-        text = "; ".join(lacking) or "never long enough in one piece"
-        if mode.bin not in reasons or len(text) < len(reasons[mode.bin]):
-            reasons[mode.bin] = text
-    details = " · ".join(f"{name}: {text}" for name, text in sorted(reasons.items())[:6])
-    return Infeasible(
-        f"Step {activity.id} never fits what is forecast to be free ({details}).",
-        remedy="Wait until other work on these workers has ended, add a worker, or give the step smaller input.",
-    )
-
-
-def _deadline_missed(makespan_ms: float, deadline_ms: float, critical_ms: float) -> Infeasible:
-    bound = (
-        "even with unlimited workers its longest chain of steps takes"
-        if critical_ms > deadline_ms
-        else "the best schedule found takes"
-    )
-    least = critical_ms if critical_ms > deadline_ms else makespan_ms
-    return Infeasible(
-        f"The plan cannot end within its deadline of {deadline_ms / 1000:g} s: {bound} {least / 1000:.1f} s.",
-        remedy=f"Allow at least {makespan_ms / 1000:.0f} s, add workers, or ask for less work.",
-    )
+def _justified(compiled: Compiled, placement: Placement) -> Placement | None:
+    """Push everything as late as the makespan allows, then place forwards again in that order."""
+    timelines = [timeline.copy() for timeline in compiled.timelines]
+    makespan = placement.makespan
+    ends = placement.ends
+    late = [0.0] * len(compiled)
+    for j in sorted(range(len(compiled)), key=lambda j: (-ends[j], -compiled.heads[j], j)):
+        option = placement.chosen[j]
+        not_after = min((late[follower] for follower in compiled.after[j]), default=makespan)
+        start = timelines[option.bin].latest(option.need, not_after, option.duration, 0.0)
+        if start < placement.starts[j]:
+            # Later activities took its room: without it the pass back has no meaning, but its old start holds.
+            return None
+        late[j] = start
+        timelines[option.bin].take(option.need, start, start + option.duration)
+    urgency = [-start for start in late]
+    kept = place(compiled, urgency, modes=placement.chosen)
+    free = place(compiled, urgency)
+    found = [item for item in (kept, free) if item is not None]
+    return min(found, key=lambda item: item.key) if found else None

@@ -111,7 +111,7 @@ class Schedule:
     method: str = "list"
     """What made it: ``list`` or ``cp-sat``."""
     interrupted: bool = False
-    """Whether the safety limit in wall-clock time ended the search: only then may a repetition differ."""
+    """Whether a limit in processor time ended the search: only then may a repetition differ."""
 
     @property
     def cost(self) -> float:
