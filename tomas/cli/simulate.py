@@ -25,7 +25,7 @@ _ARGUMENT = "Files of `tomas plan -o`."
 
 
 def simulate(
-    files: Annotated[list[Path] | None, typer.Argument(metavar="[PLAN.json]...", help=_ARGUMENT)] = None,
+    files: Annotated[list[Path] | None, typer.Argument(metavar="PLAN.json", help=_ARGUMENT)] = None,
     plan_ids: Annotated[list[str] | None, typer.Option("--plan", help="A plan of the store. Repeatable.")] = None,
     recent: Annotated[int | None, typer.Option("--recent", min=1, help="The newest N plans of the store.")] = None,
     use_store: Annotated[
@@ -33,10 +33,10 @@ def simulate(
     ] = False,
     changes: Annotated[
         list[str] | None,
-        typer.Option("--set", help="BIN.RESOURCE=VALUE[@START..END]; xFACTOR, or a class, too. Repeatable."),
+        typer.Option("--set", help="Such as gpu_1.cpu_cores=4, or cpu-large.cpu_cores=x0.5@60..120. Repeatable."),
     ] = None,
     without: Annotated[
-        list[str] | None, typer.Option("--without", help="BIN[@START..END]: this worker is lost. Repeatable.")
+        list[str] | None, typer.Option("--without", help="Lose a worker: gpu_1, or gpu_1@60..120. Repeatable.")
     ] = None,
     add: Annotated[
         list[str] | None,

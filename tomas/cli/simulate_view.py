@@ -92,7 +92,7 @@ def _plans(summary: Summary) -> None:
     for one in summary.workloads[:_MOST]:
         spread = one.makespan_ms
         table.add_row(
-            one.name,
+            Text(one.name),
             str(one.jobs),
             str(one.done) if one.done == one.jobs else Text(str(one.done), "red"),
             _seconds(one.planned_ms),
@@ -170,7 +170,7 @@ def _gantt(shown: SimulationResult, run: int, runs: int) -> None:
         start, end, ready = (float(column[row]) for column in (shown.start_ms, shown.end_ms, shown.ready_ms))
         table.add_row(
             shown.bins[int(shown.bin[row])].bin.name,
-            shown.jobs[rank].workload + (f" #{rank}" if len(shown.jobs) > 1 else ""),
+            Text(shown.jobs[rank].workload + (f" #{rank}" if len(shown.jobs) > 1 else "")),
             step.id,
             step.tool,
             _seconds(start),

@@ -133,6 +133,17 @@ def test_several_plans_get_names_of_their_own_and_a_picture_is_drawn(folder: Pat
     assert (folder / "a.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_name_that_looks_like_markup_is_shown_as_it_is_and_a_plan_without_steps_ends_at_once(
+    folder: Path,
+) -> None:
+    plan = json.loads((folder / "plan.json").read_text(encoding="utf-8")) | {"steps": [], "outputs": {}}
+    (folder / "[bold]计划[x].json").write_text(json.dumps(plan), encoding="utf-8")
+    done = tomas(folder, "[bold]计划[x].json", "--runs", "1", "--picture", "a.svg")
+    assert done.returncode == 0, done.stderr
+    assert "[bold]计划[x]" in done.stdout
+    assert "Nothing takes any time." in done.stdout
+
+
 def test_ten_thousand_steps_take_bounded_time(folder: Path) -> None:
     steps = [plan_step(f"s{i}", [f"s{i - 50}"] if i >= 50 else [], slots=1 + i % 40) for i in range(10_000)]
     (folder / "large.json").write_text(a_plan(steps).model_dump_json(), encoding="utf-8")
