@@ -45,9 +45,9 @@ def release(
 
     First beside all other planners: the schedule is made from what is reserved then, and proven again when
     its bins are locked. Where another plan took the capacity in between, or the instant of release has passed,
-    it is made again; at last, or where many wait for the same bins, while all bins are locked, so that nobody
-    can be faster. That one keeps the list schedule, for others wait. A plan that is made again counts its times
-    from a later instant: nothing is ever reserved in the past.
+    it is made again; at last, or where many wait for the same bins or time is short, while all bins are locked,
+    so that nobody can be faster. That one keeps the list schedule, for others wait. A plan that is made again
+    counts its times from a later instant: nothing is ever reserved in the past.
 
     :param clock: ``time.perf_counter()`` at the instant ``context.now``.
     :raises FitsNoBin, Infeasible, PlanRejected: no plan can be released.
@@ -82,8 +82,11 @@ def release(
             )
         except PlanRejected as error:
             _log.info("Plan %s is scheduled again: %s", job.id, error.what)
-        if job.elapsed_ms() - ready_ms > took_ms:
+        now_ms = job.elapsed_ms()
+        if now_ms - ready_ms > took_ms:
             break  # so many stand in line for the bins that another schedule would be stale again
+        if now_ms + took_ms > context.t_inf_ms + context.dispatch_lag_ms:
+            break  # a better schedule would gain less than it delays the start
     return job.under_lock(context, took_ms, store, settings)
 
 
