@@ -76,6 +76,7 @@ def _violations(
     """Checks in stages: each may rely on what an earlier stage let pass."""
     if (yield from _any(check_shape(plan))):
         return
+    bins, reservations = list(bins), list(reservations)  # read more than once, whatever was given
     tools = {**registry_tools, **{tool.name: tool for tool in plan.request.tools}}
     if (yield from _any(_sizes(plan), check_reach(plan), check_context(plan, tools, bins, reservations))):
         return

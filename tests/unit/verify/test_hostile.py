@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -144,3 +145,15 @@ def test_a_chain_of_ten_thousand_steps_is_checked_in_seconds() -> None:
     ring = chain.of_step(0, depends_on=["s9999"])
     with pytest.raises(PlanRejected, match="in a cycle"):
         ring.verify()
+
+
+def test_what_can_be_read_only_once_is_not_lost() -> None:
+    held = Reservation(
+        plan_id="other", step_id="x", bin=GOOD.bins[0].name, need=GOOD.bins[0].capacity, slots=100,
+        start_at=GOOD.plan.created_at, end_at=GOOD.plan.release_at + timedelta(seconds=9),
+    )  # fmt: skip
+    once: Any = iter([held])
+    with pytest.raises(PlanRejected, match="100 reserved by others"):
+        verify_plan(GOOD.plan, GOOD.tools, GOOD.bins, once)
+    bins: Any = iter(GOOD.bins)
+    verify_plan(GOOD.plan, GOOD.tools, bins, [])

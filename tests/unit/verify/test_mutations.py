@@ -99,7 +99,7 @@ class Mutant:
 
 
 _LONGEST_S = 20.0
-"""A mutant that takes longer over one plan loops."""
+"""Of processor time; a mutant that takes longer over one plan loops."""
 _TOLERANCES = re.compile("TOLERANCE|EPSILON|ROUNDED|EARLY|RELATIVE|MAX_MS")
 """At exactly a tolerance either verdict is right, so moving that boundary is no fault."""
 BOUNDARY = {ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt}
@@ -214,12 +214,12 @@ def caught(mutant: Mutant) -> bool:
         specimens = [*specimens, *large()]
     with put_in_place(mutant) as verify:
         for item in specimens:
-            signal.setitimer(signal.ITIMER_REAL, _LONGEST_S)
+            signal.setitimer(signal.ITIMER_PROF, _LONGEST_S)
             try:
                 if verdict(verify, item):
                     return True
             finally:
-                signal.setitimer(signal.ITIMER_REAL, 0.0)
+                signal.setitimer(signal.ITIMER_PROF, 0.0)
     return False
 
 
@@ -228,9 +228,9 @@ def endless_loops_end() -> Iterator[None]:
     def stop(*_: Any) -> None:
         raise TimeoutError("the mutant loops")
 
-    before = signal.signal(signal.SIGALRM, stop)
+    before = signal.signal(signal.SIGPROF, stop)
     yield
-    signal.signal(signal.SIGALRM, before)
+    signal.signal(signal.SIGPROF, before)
 
 
 @pytest.mark.parametrize("module", MODULES)
