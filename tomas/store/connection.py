@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
@@ -26,6 +27,7 @@ T = TypeVar("T")
 
 _PLAIN_HOST = re.compile(r"^[A-Za-z0-9_.,:/\-]*$")
 _PLAIN_PORT = re.compile(r"^[0-9,]*$")
+_FULL = re.compile("too many clients|too many connections|remaining connection slots")
 _abandoned: list[connection] = []
 """Connections inherited through fork: never closed here, that would end the parent's sessions."""
 
@@ -136,7 +138,7 @@ class Database:
 
     def _connect(self) -> connection:
         try:
-            link = psycopg2.connect(self._dsn)
+            link = self._open()
             with link.cursor() as cur:
                 cur.execute(
                     "SELECT set_config('search_path', %s, false), set_config('timezone', 'UTC', false),"
@@ -154,10 +156,28 @@ class Database:
             link.set_session(isolation_level=ISOLATION_LEVEL_READ_COMMITTED)
             return link
         except psycopg2.Error as error:
+            if _FULL.search(str(error)):
+                raise StoreUnavailable(
+                    f"Postgres at {self._where} had no connection free for {self.settings.connect_timeout_s} s: "
+                    f"{self._clean(error)}.",
+                    remedy="Raise max_connections of Postgres (and of the role and the database): every planner and"
+                    " every running step holds one.",
+                ) from None
             raise StoreUnavailable(
                 f"Postgres at {self._where} cannot be reached: {self._clean(error)}.",
                 remedy="Start Postgres, or correct TOMAS__STORE__DSN (the connection tomas_default in Airflow).",
             ) from None
+
+    def _open(self) -> connection:
+        """Connect; where all connections of the server are taken, wait for one to become free."""
+        deadline = time.monotonic() + self.settings.connect_timeout_s
+        while True:
+            try:
+                return psycopg2.connect(self._dsn)
+            except psycopg2.OperationalError as error:
+                if not _FULL.search(str(error)) or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.1)
 
     # -- the pool -----------------------------------------------------------------------------------------
 

@@ -8,11 +8,12 @@ import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 
+import psycopg2
 import pytest
 from pydantic import SecretStr
 
 from tomas.config import Settings, StoreSettings
-from tomas.demo.postgres import free_port
+from tomas.demo.postgres import EmbeddedPostgres, free_port
 from tomas.errors import ConfigError, StoreError, StoreUnavailable
 from tomas.schema import PlannerCall, utc_now
 from tomas.store import Store
@@ -55,6 +56,24 @@ def test_wrong_password_is_unavailable_and_not_shown(dsn: str) -> None:
     with pytest.raises(StoreUnavailable, match="authentication failed") as caught:
         Store(wrong).bins()
     assert SECRET not in "".join(traceback.format_exception(caught.value))
+
+
+def test_full_server_is_waited_for_and_then_named(fresh_dsn: str, postgres: EmbeddedPostgres) -> None:
+    database = fresh_dsn.rsplit("/", 1)[1]
+    link = psycopg2.connect(postgres.dsn())
+    link.autocommit = True
+    with link.cursor() as cur:
+        cur.execute(f"ALTER DATABASE {database} CONNECTION LIMIT 1")
+    link.close()
+    with Store(fresh_dsn) as first, Store(fresh_dsn, StoreSettings(connect_timeout_s=1)) as second:
+        first.bins()
+        with pytest.raises(StoreUnavailable, match=r"no connection free for 1 s: .*too many connections") as caught:
+            second.bins()
+        assert "max_connections" in caught.value.remedy
+        leaving = threading.Timer(0.3, first.close)
+        leaving.start()
+        assert second.bins() == []
+        leaving.join()
 
 
 def test_settings_without_address_name_the_variable(dsn: str) -> None:
