@@ -58,6 +58,9 @@ def simulate(
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same runs.")] = 0,
     replan: Annotated[bool, typer.Option("--replan", help="Place each arriving plan anew.")] = False,
+    replan_limit: Annotated[
+        float, typer.Option("--replan-limit", min=0, help="Seconds that --replan may improve each schedule.")
+    ] = 0.0,
     retries: Annotated[int, typer.Option("--retries", min=0, help="How often a failed step is tried again.")] = 0,
     oom: Annotated[bool, typer.Option("--oom", help="Memory overload fails the step that started last.")] = False,
     deadline: Annotated[
@@ -88,7 +91,7 @@ def simulate(
     def scenario(added: Mapping[str, int]) -> Scenario:
         bins = _bins(places, changes or [], without or [], added, clock_ms=clock_ms)
         flows = _workloads(plans, bins, deadline)
-        return Scenario(flows, tuple(bins), process, latency, replan, retries, oom, seed)
+        return Scenario(flows, tuple(bins), process, latency, replan, replan_limit, retries, oom, seed)
 
     variants = _variants(add or [])
     if runs is None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from tomas.errors import DataError
+from tomas.schedule import schedule
 from tomas.simulate.arrivals import MAX_ARRIVALS, Arrivals
 from tomas.simulate.engine import simulate
 from tomas.simulate.latency import Latency
@@ -29,6 +31,8 @@ class Scenario:
     arrivals: Arrivals = field(default_factory=Arrivals)
     latency: Latency = "sampled"
     replan: bool = False
+    schedule_limit_s: float = 0.0
+    """What improving each schedule of ``replan`` may take; 0 keeps the list schedule."""
     retries: int = 0
     oom: bool = False
     seed: int = 0
@@ -61,12 +65,13 @@ class Scenario:
         self, run: int = 0, *, usage: bool = True, on_progress: Callable[[int, int], None] | None = None
     ) -> SimulationResult:
         """One run; the same number gives the same result."""
+        solve = partial(schedule, limit_s=self.schedule_limit_s)
         return simulate(
             self.jobs(run),
             self.bins,
             seed=(self.seed, run, _WORK),
             latency=self.latency,
-            placer=Replanner(self.bins) if self.replan else None,
+            placer=Replanner(self.bins, solve) if self.replan else None,
             retries=self.retries,
             oom=self.oom,
             usage=usage,

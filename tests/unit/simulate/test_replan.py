@@ -12,6 +12,7 @@ from tomas.errors import FitsNoBin
 from tomas.simulate import Job, JobState, SimStep, Stretch, simulate
 from tomas.simulate.placing import Booking
 from tomas.simulate.replan import Replanner
+from tomas.simulate.scenario import Scenario
 
 
 def places(flow, bins, **given):
@@ -99,6 +100,17 @@ def test_a_loss_with_nowhere_to_go_leaves_the_job_stuck_until_the_bin_returns() 
     assert "fits none of the 0 bins" in done.jobs[0].reason
     back = [a_bin("b1", 4, 8, from_then(50, lost=True), from_then(80))]
     assert times(simulate([Job(flow)], back, placer=Replanner(back))) == [(80, 180)]
+
+
+def test_a_better_scheduler_gives_a_shorter_plan() -> None:
+    # 3 + 3 + 2 + 2 + 2 over two bins of one step at a time: 6 is best, longest first makes 7.
+    steps = [step(f"s{i}", ms, 4, slots=100) for i, ms in enumerate((300, 300, 200, 200, 200))]
+    bins = (a_bin("b1"), a_bin("b2"))
+    makespans = [
+        Scenario((work(*steps),), bins, replan=True, schedule_limit_s=limit).run().jobs[0].makespan_ms
+        for limit in (0.0, 1.0)
+    ]
+    assert makespans == [700, 600]
 
 
 def test_a_bin_declared_anew_gives_other_slots() -> None:
