@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +15,7 @@ from pydantic import ValidationError
 from tomas.cli import render
 from tomas.config import get_settings
 from tomas.errors import DataError
-from tomas.schema import Plan, PlanRequest
+from tomas.schema import Budget, Plan, PlanRequest
 
 Task = Annotated[str | None, typer.Option("--task", help="What is to be done, in English or Chinese.")]
 Inputs = Annotated[
@@ -27,6 +28,13 @@ Outputs = Annotated[
 ]
 Allowed = Annotated[list[str] | None, typer.Option("--tool", help="Plan only with these tools. Repeatable.")]
 Deadline = Annotated[float | None, typer.Option("--deadline", min=0.001, help="Seconds the plan may take.")]
+Budgets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--budget",
+        help="NAME=AMOUNT the plan may consume: cpu_core_hours, cpu_mem_gb_hours, gpu_hours, cost. Repeatable.",
+    ),
+]
 UseStore = Annotated[
     bool,
     typer.Option("--store/--no-store", help="Read history from and reserve in Postgres; needs TOMAS__STORE__DSN."),
@@ -34,7 +42,13 @@ UseStore = Annotated[
 
 
 def _request(
-    task: str, inputs: list[str], outputs: list[str], allowed: list[str], deadline: float | None, unavailable: bool
+    task: str,
+    inputs: list[str],
+    outputs: list[str],
+    allowed: list[str],
+    deadline: float | None,
+    unavailable: bool,
+    budgets: Sequence[str] = (),
 ) -> PlanRequest:
     from tomas.planner.inputs import request_input
 
@@ -52,9 +66,16 @@ def _request(
                 f"--outputs {item!r} has no '='.", remedy="Write NAME=MEDIA/TYPE, such as report=text/html."
             )
         wanted[name] = media
+    limits = {}
+    for item in budgets:
+        name, separator, amount = item.partition("=")
+        if not separator:
+            raise DataError(f"--budget {item!r} has no '='.", remedy="Write NAME=AMOUNT, such as cpu_core_hours=2.")
+        limits[name] = amount
     try:
         return PlanRequest(
             task=task,
+            budget=Budget.model_validate(limits, strict=False),
             inputs=described,
             outputs=wanted,
             allowed_tools=allowed or None,
@@ -101,6 +122,7 @@ def plan(
     ] = None,
     allowed: Allowed = None,
     deadline: Deadline = None,
+    budgets: Budgets = None,
     unavailable: Annotated[
         bool,
         typer.Option(
@@ -115,7 +137,7 @@ def plan(
 
     Example: `tomas plan --task "对一批图片进行分类" --inputs images=data/samples/images`
     """
-    request = _request(task or "", inputs or [], outputs or [], allowed or [], deadline, unavailable)
+    request = _request(task or "", inputs or [], outputs or [], allowed or [], deadline, unavailable, budgets or [])
     made = _make_plan(request, use_store=use_store)
     if output is not None:
         _write(output, made.model_dump_json(indent=2) + "\n")

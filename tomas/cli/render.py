@@ -67,6 +67,13 @@ def _bar(start: float, end: float, whole: float) -> Text:
     return Text.assemble(("·" * left, "dim"), ("█" * width, "cyan"), ("·" * (_BAR_CELLS - left - width), "dim"))
 
 
+def _distance(plan: Plan) -> str:
+    if plan.scheduling is None:
+        return ""
+    gap = plan.scheduling.gap_pct
+    return f" (at most {gap:.1f} % above the shortest)" if gap > 0 else " (proven shortest)"
+
+
 def plan_tables(plan: Plan) -> None:
     """The plan: what it does, where, with how much, when, and why."""
     planner = f"{plan.planner.kind} {plan.planner.version}"
@@ -76,8 +83,8 @@ def plan_tables(plan: Plan) -> None:
         planner += f", instead of {plan.planner.fallback_from}: {plan.planner.fallback_reason}"
     console.print(Text.assemble(("Plan ", "bold"), plan.id, ("  task ", "dim"), plan.request.task))
     console.print(
-        f"{len(plan.steps)} steps, makespan {seconds(plan.makespan_ms)}, planned by {escape(planner)}, "
-        f"T_inf {plan.t_inf_predicted_ms:.0f} ms predicted"
+        f"{len(plan.steps)} steps, makespan {seconds(plan.makespan_ms)}{_distance(plan)}, "
+        f"planned by {escape(planner)}, T_inf {plan.t_inf_predicted_ms:.0f} ms predicted"
         + (f", {plan.t_inf_actual_ms:.0f} ms actual" if plan.t_inf_actual_ms is not None else "")
     )
     table = _table(

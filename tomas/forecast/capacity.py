@@ -78,10 +78,13 @@ def _curve(
 ) -> CapacityCurve:
     source: Literal["naive", "samples", "declared"]
     capacity = np.array(list(place.capacity))
+    spread = 0.0
     if naive:
         source, free = "naive", _naive(capacity, cells, step_ms)
     elif len(samples) >= LEAST_SAMPLES:
-        source, free = "samples", np.tile(_quantile(capacity, samples), (cells, 1))
+        low = _quantile(capacity, samples)
+        spread = _spread(capacity, samples, low)
+        source, free = "samples", np.tile(low, (cells, 1))
     else:
         source, free = "declared", np.tile(capacity, (cells, 1))
     for item in held:
@@ -96,7 +99,13 @@ def _curve(
         name: [round(float(value), 6) for value in free[:length, i]] for i, name in enumerate(RESOURCE_NAMES)
     }
     return CapacityCurve(
-        bin=place.name, start_at=start_at, step_ms=step_ms, quantile=QUANTILE, source=source, **columns
+        bin=place.name,
+        start_at=start_at,
+        step_ms=step_ms,
+        quantile=QUANTILE,
+        source=source,
+        spread=round(spread, 6),
+        **columns,
     )
 
 
@@ -114,6 +123,14 @@ def _quantile(capacity: FloatArray, samples: Sequence[Sample]) -> FloatArray:
     free = np.quantile(np.maximum(capacity - background, 0.0), QUANTILE, axis=0, method="lower")
     free[0] = max(free[0], CPU_SHARE * capacity[0])
     return np.asarray(np.minimum(free, capacity))
+
+
+def _spread(capacity: FloatArray, samples: Sequence[Sample], low: FloatArray) -> float:
+    """How far the median lies above ``low``, as the largest share of the capacity over the resources."""
+    background = np.array([list(sample.background) for sample in samples])
+    median = np.median(np.maximum(capacity - background, 0.0), axis=0)
+    has = capacity > 0
+    return float(np.max(np.maximum(median - low, 0.0)[has] / capacity[has], initial=0.0))
 
 
 def _cells(item: Reservation, start_at: datetime, step_ms: int) -> tuple[int, int]:

@@ -12,8 +12,8 @@ from tomas.errors import FitsNoBin, Infeasible
 from tomas.planner import explain
 from tomas.planner.base import Draft, DraftStep
 from tomas.planner.context import Context
-from tomas.schedule import Activity, Problem, Schedule, capacity_of, list_schedule, mode_need
-from tomas.schedule import Mode as ScheduleMode
+from tomas.planner.placing import place_steps, scheduling_info
+from tomas.schedule import Schedule
 from tomas.schema import (
     RESOURCE_NAMES,
     AllocationDecision,
@@ -23,6 +23,7 @@ from tomas.schema import (
     RequestBinding,
     RequestInput,
     Reservation,
+    SchedulingInfo,
     Tool,
 )
 from tomas.sizing import Mode
@@ -44,11 +45,19 @@ class Assembly:
     modes: Mapping[str, Mode]
     language: Literal["en", "zh"]
     wait_ms: float
+    scheduling: SchedulingInfo
 
     def explanation(self, info: PlannerInfo, hand_over_ms: float) -> str:
         """The explanation in the language of the task."""
         return explain.explain(
-            self.language, info, self.steps, self.modes, self.makespan_ms, self.wait_ms, hand_over_ms
+            self.language,
+            info,
+            self.steps,
+            self.modes,
+            self.makespan_ms,
+            self.wait_ms,
+            hand_over_ms,
+            self.scheduling,
         )
 
 
@@ -78,7 +87,7 @@ def assemble(
             remedy="Allow more time.",
         )
     try:
-        schedule = _schedule(drafted, modes, curves, reservations, context, deadline_ms)
+        schedule = place_steps(drafted, modes, curves, reservations, context, settings, deadline_ms)
     except Infeasible:
         # Whole cores may all be taken by other work; a share of one is slower, but runs.
         shares = {
@@ -87,7 +96,7 @@ def assemble(
         if shares == modes:
             raise
         modes = shares
-        schedule = _schedule(drafted, modes, curves, reservations, context, deadline_ms)
+        schedule = place_steps(drafted, modes, curves, reservations, context, settings, deadline_ms)
         warnings.append("The workers are busy: some steps are planned with a share of a core, and take longer.")
     chosen = {item.activity: modes[item.activity][item.mode_index] for item in schedule.assignments}
     warnings += [
@@ -104,6 +113,7 @@ def assemble(
         modes=chosen,
         language=drafted.language,
         wait_ms=wait_ms,
+        scheduling=scheduling_info(schedule, context.hand_over_ms),
     )
 
 
@@ -191,42 +201,6 @@ def _modes(
         f"that no worker has ({rooms}).",
         remedy="Add a larger worker (tomas worker classes), split the input, or choose a lighter tool.",
     )
-
-
-def _schedule(
-    drafted: Draft,
-    modes: Mapping[str, Sequence[Mode]],
-    curves: Sequence[CapacityCurve],
-    reservations: Sequence[Reservation],
-    context: Context,
-    deadline_ms: float | None,
-) -> Schedule:
-    held: dict[str, list[tuple[float, float, int]]] = {}
-    for item in reservations:
-        begin = (item.start_at - context.release_at).total_seconds() * 1000.0
-        end = (item.end_at - context.release_at).total_seconds() * 1000.0
-        held.setdefault(item.bin, []).append((begin, end, item.slots))
-    activities = tuple(
-        Activity(
-            step.id,
-            tuple(
-                # A worker's room is free for the next step only after Airflow has handed it over.
-                ScheduleMode(
-                    mode.bin,
-                    mode_need(mode.allocation, mode.slots),
-                    mode.p50_ms + context.hand_over_ms,
-                    mode.p90_ms + context.hand_over_ms,
-                )
-                for mode in modes[step.id]
-            ),
-            tuple(step.depends_on),
-        )
-        for step in drafted.steps
-    )
-    capacities = {curve.bin: capacity_of(curve, held.get(curve.bin, ())) for curve in curves}
-    # Nothing waits for the last step, so its hand-over does not count against the deadline.
-    latest_ms = None if deadline_ms is None else deadline_ms + context.hand_over_ms
-    return list_schedule(Problem(activities, capacities, latest_ms))
 
 
 def _steps(

@@ -198,6 +198,7 @@ class _Job:
             dispatch_lag_predicted_ms=context.dispatch_lag_ms,
             hand_over_predicted_ms=context.hand_over_ms,
             forecast=made.curves,
+            scheduling=made.scheduling,
             steps=made.steps,
             outputs=drafted.outputs,
             makespan_ms=made.makespan_ms,

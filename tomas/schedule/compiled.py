@@ -154,7 +154,10 @@ def _options(
         )
     if not found:
         raise _never_fits(problem, position, bins, most)
-    return tuple(_undominated(found))
+    # A mode that alone exceeds a budget is none; where no other is left, the sum of the least uses says so.
+    limits = tuple(problem.budgets.values())
+    within = [o for o in found if all(use <= limit + 1e-9 for use, limit in zip(o.uses, limits, strict=True))]
+    return tuple(_undominated(within or found))
 
 
 def _undominated(options: list[Option]) -> list[Option]:

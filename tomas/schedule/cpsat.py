@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 __all__ = ["Improvement", "Limits", "cheapen", "improve"]
 
 _SCALE = 10_000
-"""Parts of a resource's unit; also of a currency unit and of a budget's unit."""
+"""Parts of a resource's unit."""
+_BUDGET_PARTS = 10**9
+"""Parts of a budget; uses are rounded down, so that amounts that add up to a budget exactly still do."""
+_COST_PARTS = 10**6
+"""Parts of the dearest mode's cost."""
 _RISK_STEPS = 1000
 """Robustness counts less than the smallest difference in cost."""
 _RATE = 8.0
@@ -100,11 +104,12 @@ def cheapen(
     model = _Model(compiled, 0, horizon)
     most = max((option.area * spreads[option.bin] for group in compiled.options for option in group), default=0.0)
     unit = most * len(compiled) / (_RISK_STEPS - 1) if most > 0 else math.inf
+    dearest = max(option.cost for group in compiled.options for option in group) or 1.0
     terms: list[Any] = []
     for group, literals in zip(compiled.options, model.present, strict=True):
         for option, literal in zip(group, literals, strict=True):
             risk = math.floor(option.area * spreads[option.bin] / unit)
-            terms.append((math.ceil(option.cost * _SCALE - 1e-6) * _RISK_STEPS + risk) * literal)
+            terms.append((round(option.cost / dearest * _COST_PARTS) * _RISK_STEPS + risk) * literal)
     model.model.minimize(sum(terms))
     return _solve(model, best, 0.0, limits, seed, bisect=False)
 
@@ -236,12 +241,14 @@ class _Model:
 
     def _budgets(self) -> None:
         for column, limit in enumerate(self._compiled.budgets):
+            if limit <= 0:
+                continue  # the modes that were kept use nothing of it
             uses = [
-                math.ceil(option.uses[column] * _SCALE - 1e-3) * literal
+                math.floor(option.uses[column] / limit * _BUDGET_PARTS) * literal
                 for group, literals in zip(self._compiled.options, self.present, strict=True)
                 for option, literal in zip(group, literals, strict=True)
             ]
-            self.model.add(sum(uses) <= math.floor(limit * _SCALE + 1e-3))
+            self.model.add(sum(uses) <= _BUDGET_PARTS)
 
     def hint(self, placement: Placement) -> None:
         """Start the search from a schedule."""

@@ -27,6 +27,7 @@ __all__ = [
     "PlannerInfo",
     "RequestBinding",
     "RequestInput",
+    "SchedulingInfo",
     "StepBinding",
     "new_plan_id",
     "plan_json_schema",
@@ -152,6 +153,18 @@ class PlannerInfo(Schema):
     fallback_reason: str | None = None
 
 
+class SchedulingInfo(Schema):
+    """How good the schedule is known to be."""
+
+    method: Literal["list", "cp-sat"]
+    bound_ms: NonNegative
+    """No schedule of these steps and allocations ends earlier under this forecast."""
+    gap_pct: NonNegative
+    """Distance from the makespan to that bound, as a percentage of the makespan; 0 is proven optimal."""
+    cost: NonNegative
+    """At the prices of the settings, at p90 latencies."""
+
+
 class PlanStatus(StrEnum):
     """Life of a plan."""
 
@@ -187,6 +200,8 @@ class Plan(Schema):
     hand_over_predicted_ms: NonNegative = 0.0
     """What Airflow takes from one step's end to the next one's start; the times of the steps count it in."""
     forecast: list[CapacityCurve]
+    scheduling: SchedulingInfo | None = None
+    """None in plans made before it was recorded."""
     steps: list[PlanStep]
     outputs: dict[str, StepBinding] = {}
     makespan_ms: NonNegative

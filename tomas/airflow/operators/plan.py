@@ -49,6 +49,8 @@ class TomasPlanOperator(BaseOperator):
     :param tools: what may be planned: names, and :class:`~tomas.schema.Tool` objects in addition to the
         registry; ``"*"`` among them allows the whole registry. None allows the whole registry.
     :param deadline: the plan's estimated end may lie no later than this after its release.
+    :param budget: what the whole plan may consume at p90 latencies: ``cpu_core_hours``, ``cpu_mem_gb_hours``,
+        ``gpu_hours``, ``cost`` (at the prices ``TOMAS__PLANNER__PRICES__*``).
     :param priority: 1 to 100, relative to other plans.
     :param tomas_conn_id: connection of type ``tomas``.
     :param allow_unavailable: whether tools that cannot run here may be planned.
@@ -69,6 +71,7 @@ class TomasPlanOperator(BaseOperator):
         outputs: Mapping[str, str] | None = None,
         tools: Sequence[Tool | str] | None = None,
         deadline: timedelta | None = None,
+        budget: Mapping[str, float] | None = None,
         priority: int = 1,
         tomas_conn_id: str = "tomas_default",
         allow_unavailable: bool = False,
@@ -82,6 +85,7 @@ class TomasPlanOperator(BaseOperator):
         self.outputs = outputs
         self.tools = tools
         self.deadline = deadline
+        self.budget = budget
         self.priority = priority
         self.tomas_conn_id = tomas_conn_id
         self.allow_unavailable = allow_unavailable
@@ -150,6 +154,7 @@ class TomasPlanOperator(BaseOperator):
             "allowed_tools": names,
             "tools": [tool for tool in self.tools or () if isinstance(tool, Tool)],
             "deadline_s": None if self.deadline is None else self.deadline.total_seconds(),
+            "budget": dict(self.budget or {}),
             "priority": self.priority,
             "allow_unavailable": self.allow_unavailable,
             "idempotency_key": key,

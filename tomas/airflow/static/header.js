@@ -42,13 +42,19 @@ function taskText(plan, { whole, toggle }) {
 }
 
 function tile(name, value, ...sub) {
-  return h("div", { class: "tile" }, h("dt", null, name), h("dd", { title: typeof value === "string" ? value : null }, value), sub.map((line) => h("dd", { class: "sub" }, line)));
+  return h("div", { class: "tile" }, h("dt", null, name), h("dd", { title: typeof value === "string" ? value : null }, value), sub.filter(Boolean).map((line) => h("dd", { class: "sub" }, line)));
 }
 
 function against(actual, predicted) {
   if (actual === null || actual === undefined) return null;
   const off = actual - predicted;
   return [" ", h("span", { class: `nowrap${off > predicted * 0.1 ? " over" : ""}` }, `(${format.difference(off)})`)];
+}
+
+/** How far the planned makespan can be from the shortest one; null where the plan does not say. */
+function distance(scheduling) {
+  if (!scheduling) return null;
+  return scheduling.gap_pct > 0 ? `at most ${scheduling.gap_pct.toFixed(1)} % above the shortest` : "proven shortest";
 }
 
 /** The figures of the plan, planned against actual. */
@@ -63,6 +69,7 @@ export function drawTiles(view) {
       "Makespan",
       actual !== null ? format.duration(actual) : view.elapsedMs !== null ? `${format.duration(view.elapsedMs)} \u2026` : format.duration(plan.makespan_ms),
       [`planned ${format.duration(plan.makespan_ms)}`, against(actual, plan.makespan_ms)],
+      distance(plan.scheduling),
     ),
     tile("Steps", `${view.done} of ${view.rows.length}`, stepWords(view), progress(view)),
     tile("Planner", planner.kind, `version ${planner.version}`, planner.model_version ? `model ${planner.model_version}` : "model: none registered"),
