@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 from psycopg2.extensions import cursor
 
-from tomas.config import Settings, StoreSettings
+from tomas.config import PlannerSettings, Settings, StoreSettings
 from tomas.errors import PlanRejected, StoreUnavailable
 from tomas.planner.service import make_plan
 from tomas.schema import Plan, PlanOrigin, PlanRequest, PlanStatus, RequestInput, utc_now
@@ -38,6 +38,8 @@ TASKS = (
     "Caption the images, classify them, and combine all in a report",
     "对一批图片进行分类",
 )
+SETTINGS = Settings(planner=PlannerSettings(schedule_limit_s=0.05))
+"""A short search: what is tested is the race for capacity, not the schedule."""
 PATIENCE_S = 120
 """How long a plan whose store is unavailable is asked for again, as Airflow's ``retries`` would."""
 
@@ -152,7 +154,7 @@ class Member:
                     asked,
                     store=self.store,
                     registry=REGISTRY,
-                    settings=Settings(),
+                    settings=SETTINGS,
                     now=utc_now() - timedelta(seconds=self.ago_s),
                 )
             except StoreUnavailable as error:
@@ -212,7 +214,7 @@ def main() -> None:
             PlanRequest(task=task, inputs=IMAGES, allow_unavailable=True),
             store=None,
             registry=REGISTRY,
-            settings=Settings(),
+            settings=SETTINGS,
             profiles=profiles,
             worker_classes=classes,
         )
