@@ -15,6 +15,8 @@ from tomas.schedule.relax import deadline_missed, never_in_one_piece, not_found
 __all__ = ["list_schedule", "schedule"]
 
 _EPSILON = 1e-6
+_CPU_SHARE = 0.96
+"""Of a limit in processor time, for the searches; what is left reads their answers."""
 _QUERIES_PER_S = 150_000
 """Earliest starts that list scheduling asks for in a second of a processor."""
 _PRICE_SHARE = 0.25
@@ -56,7 +58,9 @@ def schedule(
     bound = lower_bound(compiled)
     if not math.isfinite(bound):
         raise never_in_one_piece(compiled)
-    search = _Search(compiled, bound, limit_s, None if cpu_limit_s is None else started + cpu_limit_s, seed)
+    search = _Search(
+        compiled, bound, limit_s, None if cpu_limit_s is None else started + _CPU_SHARE * cpu_limit_s, seed
+    )
     search.list_schedules()
     search.solve()
     best = search.best
