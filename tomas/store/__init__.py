@@ -7,13 +7,35 @@ from tomas.store.catalogue import CatalogueMixin
 from tomas.store.history import HistoryMixin
 from tomas.store.migrations import MigrationsMixin
 from tomas.store.plans import PlansMixin, ReadFrom
+from tomas.store.records import RecordsMixin
 from tomas.store.reservations import ReservationsMixin, StoredReservation
+from tomas.store.retention import Pruned, RetentionMixin, TableStats
+from tomas.store.rollups import HourOfBin, Spread
+from tomas.store.samples import CopyReport, SamplesMixin
 
-__all__ = ["ReadFrom", "Store", "StoredReservation"]
+__all__ = [
+    "CopyReport",
+    "HourOfBin",
+    "Pruned",
+    "ReadFrom",
+    "Spread",
+    "Store",
+    "StoredReservation",
+    "TableStats",
+]
 
 
-class Store(MigrationsMixin, CatalogueMixin, PlansMixin, ReservationsMixin, HistoryMixin):
-    """Everything in Postgres, behind typed methods; each is one transaction.
+class Store(
+    MigrationsMixin,
+    CatalogueMixin,
+    PlansMixin,
+    ReservationsMixin,
+    RecordsMixin,
+    HistoryMixin,
+    SamplesMixin,
+    RetentionMixin,
+):
+    """Everything in Postgres, behind typed methods; each is one transaction, but for bulk loads and rollups.
 
     Cheap to make: it connects at the first use. Safe to share between threads, and to inherit through fork.
     A pooled connection that died is replaced once, unnoticed. Errors are of the tree in ``tomas.errors`` and

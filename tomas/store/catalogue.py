@@ -1,11 +1,10 @@
-"""Tools, profiles, worker bins and their samples."""
+"""Tools, profiles and worker bins."""
 
 from __future__ import annotations
 
 import csv
 import io
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 from typing import Any
 
 from psycopg2.extensions import cursor
@@ -16,7 +15,6 @@ from tomas.schema import (
     Bin,
     ProfileRow,
     Resources,
-    Sample,
     Tool,
     WorkerClass,
     canonical_json,
@@ -26,8 +24,6 @@ from tomas.store.connection import Database
 __all__ = ["CatalogueMixin"]
 
 _PROFILE_FIELDS = tuple(ProfileRow.model_fields)
-_SAMPLE_PARTS = ("free", "background", "reserved")
-_SAMPLE_FIELDS = ("bin", "at", *(f"{part}_{name}" for part in _SAMPLE_PARTS for name in RESOURCE_NAMES))
 
 
 class CatalogueMixin(Database):
@@ -153,54 +149,6 @@ class CatalogueMixin(Database):
     def bins(self) -> list[Bin]:
         """All bins, class by class."""
         return [item for group in self.worker_classes() for item in group.bins]
-
-    # -- samples ------------------------------------------------------------------------------------------
-
-    def add_samples(self, samples: Iterable[Sample]) -> int:
-        """Store readings; one whose bin and instant are stored already is ignored. The number stored."""
-        rows = [
-            [sample.bin, sample.at.isoformat(), *(v for part in _SAMPLE_PARTS for v in getattr(sample, part))]
-            for sample in samples
-        ]
-
-        def work(cur: cursor) -> int:
-            # COPY knows no ON CONFLICT: through a table that lives as long as the transaction.
-            cur.execute("CREATE TEMP TABLE incoming (LIKE sample) ON COMMIT DROP")
-            _copy(cur, "incoming", _SAMPLE_FIELDS, rows)
-            cur.execute("INSERT INTO sample SELECT * FROM incoming ON CONFLICT DO NOTHING")
-            return int(cur.rowcount)
-
-        return self._transaction(work) if rows else 0
-
-    def recent_samples(self, since: datetime) -> list[Sample]:
-        """Readings taken at or after ``since``, by bin and time."""
-
-        def work(cur: cursor) -> list[Sample]:
-            cur.execute(
-                f"SELECT {', '.join(_SAMPLE_FIELDS)} FROM sample WHERE at >= %s ORDER BY bin, at",  # noqa: S608 - fixed names
-                (since,),
-            )
-            return [
-                Sample(
-                    bin=row[0],
-                    at=row[1],
-                    free=_resources(row[2:6]),
-                    background=_resources(row[6:10]),
-                    reserved=_resources(row[10:14]),
-                )
-                for row in cur
-            ]
-
-        return self._transaction(work)
-
-    def delete_samples(self, before: datetime) -> int:
-        """Remove readings taken before ``before``; the number removed."""
-
-        def work(cur: cursor) -> int:
-            cur.execute("DELETE FROM sample WHERE at < %s", (before,))
-            return int(cur.rowcount)
-
-        return self._transaction(work)
 
 
 def _resources(values: Sequence[float]) -> Resources:

@@ -1,4 +1,4 @@
-"""What happened and what was learned: execution records, planner calls, model versions."""
+"""Planner calls and model versions."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from psycopg2.extensions import cursor
 from psycopg2.extras import Json
 
 from tomas.errors import StoreError
-from tomas.schema import Artifact, ExecutionRecord, ModelVersion, PlannerCall, canonical_json, content_hash
+from tomas.schema import ModelVersion, PlannerCall, canonical_json, content_hash
 from tomas.store.connection import Database
-from tomas.store.reservations import HEARTBEAT_S, take_up
 
 __all__ = ["HistoryMixin"]
 
@@ -24,113 +23,7 @@ _MODEL = (
 
 
 class HistoryMixin(Database):
-    """Logs that close the loop from plan to better model."""
-
-    # -- execution records --------------------------------------------------------------------------------
-
-    def save_record(self, record: ExecutionRecord) -> None:
-        """Store one try; called at its start, about every 2 s while it runs, and at its end.
-
-        A record without ``ended_at`` is a heartbeat: it moves the step's reservation to the real start (same
-        length) and takes it up again if it was free, unless the plan is superseded. A late heartbeat never
-        overwrites the end of the same run.
-        """
-        usage = record.usage
-
-        def work(cur: cursor) -> None:
-            cur.execute(
-                "INSERT INTO execution_record AS old (plan_id, step_id, try_number, tool, bin, host, outcome,"
-                " started_at, ended_at, input_bytes, output_bytes, wall_ms, waited_ms, peak_mem_gb, cpu_seconds,"
-                " body)"
-                " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
-                " ON CONFLICT (plan_id, step_id, try_number) DO UPDATE SET"
-                " tool = excluded.tool, bin = excluded.bin,"
-                " host = excluded.host, outcome = excluded.outcome, started_at = excluded.started_at,"
-                " ended_at = excluded.ended_at, input_bytes = excluded.input_bytes,"
-                " output_bytes = excluded.output_bytes, wall_ms = excluded.wall_ms, waited_ms = excluded.waited_ms,"
-                " peak_mem_gb = excluded.peak_mem_gb, cpu_seconds = excluded.cpu_seconds, body = excluded.body,"
-                " updated_at = clock_timestamp() WHERE old.ended_at IS NULL"
-                " OR excluded.ended_at IS NOT NULL OR excluded.started_at > old.started_at",
-                (
-                    *(record.plan_id, record.step_id, record.try_number, record.tool, record.bin, record.host),
-                    *(usage.outcome.value, record.started_at, record.ended_at),
-                    *(record.input_bytes, record.output_bytes, usage.wall_ms, record.waited_ms),
-                    *(usage.peak_mem_gb, usage.cpu_seconds),
-                    Json(record.model_dump(mode="json"), canonical_json),
-                ),
-            )
-            if cur.rowcount and record.ended_at is None:
-                take_up(cur, record.plan_id, record.step_id, record.started_at)
-
-        self._transaction(work)
-
-    def records(self, plan_id: str) -> list[ExecutionRecord]:
-        """All tries of a plan's steps, in the order in which they started."""
-        return self._records("WHERE plan_id = %s ORDER BY started_at, step_id, try_number", (plan_id,))
-
-    def records_between(self, start: datetime, end: datetime) -> list[ExecutionRecord]:
-        """Tries that ended in ``[start, end)``, in the order of their ends."""
-        return self._records(
-            "WHERE ended_at >= %s AND ended_at < %s ORDER BY ended_at, plan_id, step_id, try_number", (start, end)
-        )
-
-    def running_records(self) -> list[ExecutionRecord]:
-        """Tries that run now: not ended, and refreshed within the last 120 s."""
-        return self._records(
-            "WHERE ended_at IS NULL AND updated_at > now() - %s * interval '1 second' ORDER BY started_at",
-            (HEARTBEAT_S,),
-        )
-
-    def outputs(self, plan_id: str, step_id: str) -> list[Artifact]:
-        """Files of the last successful try of a step; none if no try succeeded."""
-        found = self._records(
-            "WHERE plan_id = %s AND step_id = %s AND outcome = 'success' ORDER BY try_number DESC LIMIT 1",
-            (plan_id, step_id),
-        )
-        return found[0].outputs if found else []
-
-    def _records(self, where: str, values: tuple[Any, ...]) -> list[ExecutionRecord]:
-        def work(cur: cursor) -> list[ExecutionRecord]:
-            cur.execute(f"SELECT body FROM execution_record {where}", values)  # noqa: S608 - fixed clauses
-            return [ExecutionRecord.model_validate(row[0]) for row in cur]
-
-        return self._transaction(work)
-
-    def hand_over_ms(self, since: datetime, *, steps: int = 300) -> float | None:
-        """Median time from the end of a step's last predecessor to its own start, in Airflow.
-
-        Seen are the newest ``steps`` successful steps that started at ``since`` or later; None if none of
-        them had a predecessor. Waiting for a taken pool is part of it.
-        """
-
-        def work(cur: cursor) -> float | None:
-            cur.execute(
-                """
-                WITH ran AS (
-                    SELECT plan_id, step_id, min(started_at) AS started_at, max(ended_at) AS ended_at
-                    FROM execution_record
-                    WHERE outcome = 'success' AND body ->> 'dag_id' IS NOT NULL AND ended_at >= %s
-                    GROUP BY plan_id, step_id ORDER BY max(ended_at) DESC LIMIT %s
-                ), edge AS (
-                    SELECT plan.id AS plan_id, step ->> 'id' AS step_id,
-                           jsonb_array_elements_text(step -> 'depends_on') AS predecessor
-                    FROM plan, jsonb_array_elements(plan.body -> 'steps') AS step
-                    WHERE plan.id IN (SELECT plan_id FROM ran)
-                ), gap AS (
-                    SELECT extract(epoch FROM min(own.started_at) - max(before.ended_at)) * 1000 AS ms
-                    FROM edge
-                    JOIN ran AS own USING (plan_id, step_id)
-                    JOIN ran AS before ON before.plan_id = edge.plan_id AND before.step_id = edge.predecessor
-                    GROUP BY edge.plan_id, edge.step_id
-                )
-                SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY ms) FROM gap WHERE ms >= 0
-                """,
-                (since, steps),
-            )
-            row = cur.fetchone()
-            return None if row is None or row[0] is None else float(row[0])
-
-        return self._transaction(work)
+    """How long planning took, and what was learned."""
 
     # -- planner calls ------------------------------------------------------------------------------------
 

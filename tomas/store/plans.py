@@ -11,6 +11,7 @@ from psycopg2.extras import Json, execute_values
 
 from tomas.errors import PlanRejected, StoreError
 from tomas.schema import Plan, PlanOrigin, PlanRequest, PlanStatus, Reservation, canonical_json
+from tomas.store.citation import cited_interval
 from tomas.store.connection import Database
 from tomas.store.reservations import expire, free, read_reservations
 
@@ -154,6 +155,20 @@ class PlansMixin(Database):
             None,
         )
 
+    def plan_of_origin(self, origin: PlanOrigin) -> str | None:
+        """Id of the newest plan of an Airflow task instance."""
+
+        def work(cur: cursor) -> str | None:
+            cur.execute(
+                "SELECT id FROM plan WHERE dag_id = %s AND run_id = %s AND task_id = %s AND map_index = %s"
+                " ORDER BY stored_at DESC LIMIT 1",
+                (origin.dag_id, origin.run_id, origin.task_id, origin.map_index),
+            )
+            row = cur.fetchone()
+            return row[0] if row else None
+
+        return self._transaction(work)
+
     def plans(self, limit: int = 50) -> list[Plan]:
         """The newest plans, newest first."""
         return self._plans("ORDER BY stored_at DESC LIMIT %s", (limit,))
@@ -234,8 +249,8 @@ def _insert(cur: cursor, plan: Plan, reservations: list[Reservation]) -> None:
     origin = plan.request.origin
     cur.execute(
         "INSERT INTO plan (id, idempotency_key, dag_id, run_id, task_id, map_index, status, created_at, release_at,"
-        " t_inf_actual_ms, dispatch_lag_actual_ms, makespan_ms, body)"
-        " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+        " t_inf_actual_ms, dispatch_lag_actual_ms, makespan_ms, samples_from, samples_until, body)"
+        " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
         (
             plan.id,
             plan.request.idempotency_key,
@@ -246,18 +261,19 @@ def _insert(cur: cursor, plan: Plan, reservations: list[Reservation]) -> None:
             plan.t_inf_actual_ms,
             plan.dispatch_lag_actual_ms,
             plan.makespan_ms,
+            *(cited_interval(plan.snapshots) or (None, None)),
             Json(plan.model_dump(mode="json"), canonical_json),
         ),
     )
     execute_values(
         cur,
         "INSERT INTO plan_step (plan_id, step_id, position, tool, bin, queue, pool, pool_slots, cpu_cores,"
-        " cpu_mem_gb, gpu_sm, gpu_mem_gb, latency_p50_ms, latency_p90_ms, start_ms, end_ms) VALUES %s",
+        " cpu_mem_gb, gpu_sm, gpu_mem_gb, latency_p50_ms, latency_p90_ms, start_ms, end_ms, depends_on) VALUES %s",
         [
             (
                 *(plan.id, step.id, i, step.tool, step.bin, step.queue, step.pool, step.pool_slots),
                 *step.allocation.final,
-                *(step.latency_p50_ms, step.latency_p90_ms, step.start_ms, step.end_ms),
+                *(step.latency_p50_ms, step.latency_p90_ms, step.start_ms, step.end_ms, step.depends_on),
             )
             for i, step in enumerate(plan.steps)
         ],
