@@ -23,7 +23,7 @@ from tomas.schema import (
     content_hash,
 )
 from tomas.sizing import QuantileSizer
-from tomas.store import Store
+from tomas.store import Store, cite_samples
 from tomas.tools.data import load_profiles, load_worker_classes
 from tomas.tools.registry import Registry
 
@@ -32,7 +32,7 @@ __all__ = ["Context", "load_context"]
 _log = logging.getLogger(__name__)
 
 _HISTORY = timedelta(days=1)
-"""Records that size a plan while no sizing model is registered."""
+"""How old records may be that size a plan while no sizing model is registered: the newest of each tool."""
 _CALLS = 50
 
 
@@ -105,8 +105,8 @@ def load_context(
         dispatch_lag_default_ms=settings.planner.dispatch_lag_default_ms,
         model=latency,
     )
-    samples = store.recent_samples(now - timedelta(seconds=settings.sampler.recent_s)) if store else []
-    latest = max((sample.at for sample in samples), default=None)
+    since = now - timedelta(seconds=settings.sampler.recent_s)
+    samples = store.recent_samples(since, until=now, bins=[item.name for item in bins]) if store else []
     return Context(
         now=now,
         release_at=now + timedelta(milliseconds=t_inf_ms + lag_ms),
@@ -121,7 +121,7 @@ def load_context(
             "registry": registry.fingerprint(),
             "profiles": _rows_hash(tuple(profiles)),
             "bins": content_hash([item.model_dump(mode="json") for item in bins]),
-            "samples": f"{len(samples)} until {latest.isoformat()}" if latest else "none",
+            "samples": cite_samples(samples, since, now) if samples else "none",
             **{f"model.{kind}": version for kind, version in versions.items()},
         },
         superseded=_superseded(request, store),
@@ -154,7 +154,8 @@ def _models(
             except ValueError as error:
                 warnings.append(f"The latency model {current.version} was not used: {error}.")
     if sizer is None:
-        records: list[ExecutionRecord] = store.records_between(now - _HISTORY, now) if store else []
+        names = [tool.name for tool in registry]
+        records: list[ExecutionRecord] = store.recent_records(names, now - _HISTORY, now) if store else []
         if records:
             sizer = QuantileSizer.fit(profiles, records, tools=registry)
         else:
@@ -190,8 +191,6 @@ def _hand_over_ms(request: PlanRequest, store: Store | None, settings: Settings,
 
 
 def _superseded(request: PlanRequest, store: Store | None) -> str | None:
-    origin = request.origin
-    if store is None or origin is None:
+    if store is None or request.origin is None:
         return None
-    previous = store.latest_plan(origin.dag_id, origin.run_id, origin.task_id)
-    return previous.id if previous and previous.request.origin == origin else None
+    return store.plan_of_origin(request.origin)

@@ -4,6 +4,7 @@ All tables lie in the schema ``tomas``; the files in ``sql/`` make them.
 """
 
 from tomas.store.catalogue import CatalogueMixin
+from tomas.store.citation import cite_samples
 from tomas.store.history import HistoryMixin
 from tomas.store.migrations import MigrationsMixin
 from tomas.store.plans import PlansMixin, ReadFrom
@@ -22,6 +23,7 @@ __all__ = [
     "Store",
     "StoredReservation",
     "TableStats",
+    "cite_samples",
 ]
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-import struct
+import sys
+from array import array
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from tomas.schema import Sample
-from tomas.store.encode import sample_row
 
 __all__ = ["cite_samples", "cited_interval", "digest_of_samples"]
 
@@ -36,8 +36,18 @@ def cited_interval(snapshots: Mapping[str, str]) -> tuple[datetime, datetime] | 
 
 def digest_of_samples(samples: Iterable[Sample]) -> str:
     """SHA-256 over bin, microsecond and exact amounts, as 64 hex digits; the order of the samples counts."""
-    digest = hashlib.sha256()
+    names: list[str] = []
+    numbers = array("d")
     for sample in samples:
-        name, at, *amounts = sample_row(sample)
-        digest.update(name.encode() + struct.pack("<d12d", at.timestamp(), *amounts))
-    return digest.hexdigest()
+        names.append(sample.bin)
+        free, background, reserved = sample.free, sample.background, sample.reserved
+        numbers.extend(
+            (
+                *(sample.at.timestamp(), free.cpu_cores, free.cpu_mem_gb, free.gpu_sm, free.gpu_mem_gb),
+                *(background.cpu_cores, background.cpu_mem_gb, background.gpu_sm, background.gpu_mem_gb),
+                *(reserved.cpu_cores, reserved.cpu_mem_gb, reserved.gpu_sm, reserved.gpu_mem_gb),
+            )
+        )
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return hashlib.sha256("\n".join(names).encode() + b"\0" + numbers.tobytes()).hexdigest()

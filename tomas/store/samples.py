@@ -15,7 +15,7 @@ import psycopg2.errors
 from psycopg2.extensions import cursor
 from psycopg2.extras import execute_values
 
-from tomas.schema import RESOURCE_NAMES, Resources, Sample, utc_now
+from tomas.schema import Sample, utc_now
 from tomas.schema.base import Schema
 from tomas.store.connection import Database
 from tomas.store.encode import SAMPLE_FIELDS, Packed, Rejected, pack_samples, sample_row
@@ -336,14 +336,21 @@ def _week(at: datetime) -> datetime:
 
 
 def _sample(row: Sequence[Any]) -> Sample:
-    return Sample(
-        bin=row[0],
-        at=row[1],
-        free=_resources(row[2:6]),
-        background=_resources(row[6:10]),
-        reserved=_resources(row[10:14]),
+    return Sample.model_validate(
+        {
+            "bin": row[0],
+            "at": row[1],
+            "free": _part(row, 2),
+            "background": _part(row, 6),
+            "reserved": _part(row, 10),
+        }
     )
 
 
-def _resources(values: Sequence[float]) -> Resources:
-    return Resources(**dict(zip(RESOURCE_NAMES, values, strict=True)))
+def _part(row: Sequence[Any], first: int) -> dict[str, float]:
+    return {
+        "cpu_cores": row[first],
+        "cpu_mem_gb": row[first + 1],
+        "gpu_sm": row[first + 2],
+        "gpu_mem_gb": row[first + 3],
+    }
