@@ -15,8 +15,10 @@ import psycopg2.errors
 from psycopg2.extensions import cursor
 from psycopg2.extras import execute_values
 
-from tomas.schema import Sample, utc_now
+from tomas.errors import StoreError
+from tomas.schema import Plan, Sample, utc_now
 from tomas.schema.base import Schema
+from tomas.store.citation import cite_samples, cited_interval
 from tomas.store.connection import Database
 from tomas.store.encode import SAMPLE_FIELDS, Packed, Rejected, pack_samples, sample_row
 
@@ -193,6 +195,23 @@ class SamplesMixin(Database):
             return [_sample(row) for row in cur]
 
         return self._transaction(work)
+
+    def samples_of_plan(self, plan: Plan) -> list[Sample]:
+        """The readings that a plan was made from; empty if it was made without.
+
+        :raises StoreError: they are not the same any more: some came late or are gone.
+        """
+        interval = cited_interval(plan.snapshots)
+        if interval is None:
+            return []
+        since, until = interval
+        found = self.recent_samples(since, until=until, bins=[curve.bin for curve in plan.forecast])
+        if cite_samples(found, since, until) != plan.snapshots["samples"]:
+            raise StoreError(
+                f"The samples that plan {plan.id} was made from are not as they were: there are {len(found)} now.",
+                remedy="Readings came late, or were removed by hand; make the plan anew to compare.",
+            )
+        return found
 
     # -- partitions ---------------------------------------------------------------------------------------
 
