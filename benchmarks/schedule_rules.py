@@ -33,6 +33,8 @@ class _Bin:
         """Whether ``mode`` fits from ``start`` to its end."""
         end = start + mode.p90_ms
         need = np.array(mode.need)
+        # The clock only moves forwards, so what has ended never counts again.
+        self._busy = [item for item in self._busy if item[1] > start + _EPSILON]
         busy = [item for item in self._busy if item[0] < end - _EPSILON and item[1] > start + _EPSILON]
         cuts = {start} | {float(s) for s in self._starts if start < s < end} | {b for b, _, _ in busy if b > start}
         for instant in cuts:

@@ -71,7 +71,7 @@ def _distance(plan: Plan) -> str:
     if plan.scheduling is None:
         return ""
     gap = plan.scheduling.gap_pct
-    return f" (at most {gap:.1f} % above the shortest)" if gap > 0 else " (proven shortest)"
+    return f" (at most {gap:.1f} % could be saved)" if gap > 0 else " (proven shortest)"
 
 
 def plan_tables(plan: Plan) -> None:

@@ -113,7 +113,7 @@ def assemble(
         modes=chosen,
         language=drafted.language,
         wait_ms=wait_ms,
-        scheduling=scheduling_info(schedule, context.hand_over_ms),
+        scheduling=scheduling_info(schedule, max(step.end_ms for step in steps)),
     )
 
 

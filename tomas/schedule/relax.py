@@ -11,12 +11,19 @@ from tomas.errors import Infeasible, PlanError
 from tomas.schedule.bounds import lower_bound
 from tomas.schedule.compiled import Compiled, compile_problem
 from tomas.schedule.listing import best_placement
-from tomas.schedule.problem import PLAN_RESOURCES, Capacity, Problem
+from tomas.schedule.problem import PLAN_RESOURCES, Capacity, Problem, Schedule
 
 __all__ = ["deadline_missed", "duration", "never_in_one_piece", "not_found"]
 
+_EPSILON = 1e-6
 _STEPS = 6
 """Halvings of an amount that would be enough."""
+_WORDS = {
+    "cpu_cores": "core(s)",
+    "cpu_mem_gb": "GB of memory",
+    "gpu_sm": "% of a GPU",
+    "gpu_mem_gb": "GB of GPU memory",
+}
 _TRIED = 12
 """Bins and resources for which an amount is sought."""
 
@@ -41,7 +48,7 @@ def never_in_one_piece(compiled: Compiled) -> Infeasible:
     raise AssertionError("every step fits somewhere")
 
 
-def not_found(compiled: Compiled, bound_ms: float, *, proven: bool) -> Infeasible:
+def not_found(compiled: Compiled, *, proven: bool) -> Infeasible:
     """Nothing keeps to what is free and to the budgets, or nothing was found that does."""
     problem = compiled.problem
     if problem.budgets:
@@ -53,39 +60,38 @@ def not_found(compiled: Compiled, bound_ms: float, *, proven: bool) -> Infeasibl
             f"{certainty} the budgets of {names} and to what is free.{more}",
             remedy="Allow a larger budget, or ask for less work.",
         )
-    if problem.deadline_ms is not None and proven:
-        return _late(compiled, problem.deadline_ms, bound_ms, None)
     return Infeasible(
         "No schedule was found that keeps to what is forecast to be free.",
         remedy="Wait until other work on these workers has ended, or add a worker.",
     )
 
 
-def deadline_missed(compiled: Compiled, makespan_ms: float, bound_ms: float, *, proven: bool) -> Infeasible:
-    """The best schedule found ends after the deadline: by how much, and what would bring it in time.
+def deadline_missed(compiled: Compiled, best: Schedule, *, proven: bool) -> Infeasible:
+    """No schedule ends in time, or none was found: by how much, and what would bring it in time.
 
-    :param proven: whether no schedule meets the deadline, or none was found.
+    :param best: the best schedule without the deadline.
+    :param proven: whether no schedule meets the deadline.
     """
     deadline_ms = compiled.problem.deadline_ms or 0.0
-    return _late(compiled, deadline_ms, bound_ms, makespan_ms, proven=proven)
-
-
-def _late(
-    compiled: Compiled, deadline_ms: float, bound_ms: float, makespan_ms: float | None, *, proven: bool = True
-) -> Infeasible:
     chain_ms = max((h + t for h, t in zip(compiled.heads, compiled.tails, strict=True)), default=0.0)
-    reached = f"{duration(makespan_ms)}" if makespan_ms is not None else f"at least {duration(bound_ms)}"
-    what = f"The plan cannot end within its deadline of {duration(deadline_ms)}: "
-    if chain_ms > deadline_ms + 1e-6:
-        longest = _longest_chain(compiled)
-        what += f"even with unlimited workers its longest chain of steps ({longest}) takes {duration(chain_ms)}."
-        fewest = "ask for less work"
+    if chain_ms > deadline_ms + _EPSILON:
+        why = (
+            f"even with unlimited workers its longest chain of steps ({_longest_chain(compiled)}) takes "
+            f"{duration(chain_ms)}."
+        )
+        instead = "ask for less work"
     else:
-        certain = "no schedule is shorter than" if proven and makespan_ms is not None else "the best found takes"
-        what += f"{certain if makespan_ms is not None else 'it takes'} {reached}."
-        fewest = _relaxations(compiled.problem, deadline_ms)
-    later = "" if makespan_ms is None else f"Allow {duration(makespan_ms - deadline_ms)} more, or "
-    return Infeasible(what, remedy=f"{later}{fewest}." if later else f"{fewest[0].upper()}{fewest[1:]}.")
+        if best.bound_ms >= best.makespan_ms - _EPSILON:
+            why = f"no schedule is shorter than {duration(best.makespan_ms)}."
+        elif proven:
+            why = f"no schedule ends in time; the best found takes {duration(best.makespan_ms)}."
+        else:
+            why = f"the best schedule found takes {duration(best.makespan_ms)}."
+        instead = _relaxations(compiled.problem, deadline_ms)
+    return Infeasible(
+        f"The plan cannot end within its deadline of {duration(deadline_ms)}: {why}",
+        remedy=f"Allow {duration(best.makespan_ms - deadline_ms)} more, or {instead}.",
+    )
 
 
 def _longest_chain(compiled: Compiled) -> str:
@@ -118,7 +124,12 @@ def _relaxations(problem: Problem, deadline_ms: float) -> str:
                 high = middle
             else:
                 low = middle
-        offers.append((high / room, f"{_round_up(high)} {problem.resources[resource]} more on {place}"))
+        offers.append(
+            (
+                high / room,
+                f"{_round_up(high)} {_WORDS.get(name := problem.resources[resource], name)} more on {place}",
+            )
+        )
     if offers:
         return "free " + " or ".join(text for _, text in sorted(offers)[:2])
     for place in used:
@@ -175,12 +186,13 @@ def _least_budgets(problem: Problem) -> str:
 
 
 def duration(ms: float) -> str:
-    """A duration as people read it, rounded up: ``850 ms``, ``12.4 s``, ``7 min``."""
+    """A duration as people read it, rounded up: ``850 ms``, ``12.4 s``, ``7 min 12 s``."""
     if ms < 1000:
-        return f"{math.ceil(ms)} ms"
+        return f"{math.ceil(ms - _EPSILON)} ms"
     if ms < 120_000:
-        return f"{math.ceil(ms / 100) / 10:g} s"
-    return f"{math.ceil(ms / 6000) / 10:g} min"
+        return f"{math.ceil(ms / 10 - _EPSILON) / 100:g} s"
+    minutes, seconds = divmod(math.ceil(ms / 1000 - _EPSILON), 60)
+    return f"{minutes} min {seconds} s" if seconds else f"{minutes} min"
 
 
 def _round_up(amount: float) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 
 from tomas.schedule.bounds import lower_bound
 from tomas.schedule.compiled import Compiled, compile_problem
 from tomas.schedule.cpsat import Improvement, Limits, cheapen, improve
-from tomas.schedule.listing import Placement, best_placement
+from tomas.schedule.listing import Placement, best_placement, query_cost
 from tomas.schedule.problem import Problem, Schedule
 from tomas.schedule.relax import deadline_missed, never_in_one_piece, not_found
 
@@ -18,14 +19,14 @@ _EPSILON = 1e-6
 _CPU_SHARE = 0.96
 """Of a limit in processor time, for the searches; what is left reads their answers."""
 _QUERIES_PER_S = 150_000
-"""Earliest starts that list scheduling asks for in a second of a processor."""
+"""Earliest starts that list scheduling asks for in a second of a processor, with 100 activities."""
 _PRICE_SHARE = 0.25
 """Of the limit, for the search over prices; the solver finds the rest faster."""
 _COST_SHARE = 0.15
 """Of the limit, for cost and robustness at the makespan that was reached."""
 _BISECT_SHARE = 0.7
 """Of the solver's time, for narrowing from both sides before it goes down step by step."""
-_MODES_PER_S = 6000
+_MODES_PER_S = 3000
 """A model with more modes than this per second of the limit is not read in time by the solver."""
 
 
@@ -66,9 +67,13 @@ def schedule(
     best = search.best
     deadline = problem.deadline_ms
     if best is None:
-        raise not_found(compiled, search.bound, proven=search.proven)
+        raise not_found(compiled, proven=search.proven)
     if deadline is not None and best.makespan > deadline + _EPSILON:
-        raise deadline_missed(compiled, best.makespan, search.bound, proven=search.proven)
+        # How much later it would have to be, the search for a schedule in time has not found out.
+        later = schedule(
+            replace(problem, deadline_ms=None), limit_s=limit_s / 2, cpu_limit_s=cpu_limit_s, seed=seed
+        )
+        raise deadline_missed(compiled, later, proven=search.proven)
     best = search.economised(best)
     return compiled.schedule(
         best.starts,
@@ -102,12 +107,13 @@ class _Search:
     def list_schedules(self) -> None:
         """The rules, and the search over prices where there is a choice of modes."""
         share = _PRICE_SHARE if self._solvable else 1.0
-        queries = int(self._limit_s * share * _QUERIES_PER_S)
+        rate = _QUERIES_PER_S / query_cost(self.compiled)
+        queries = int(self._limit_s * share * rate)
         if self._solvable:
             # The solver is quick where the problem is small.
             queries = min(queries, len(self.compiled) * sum(len(group) for group in self.compiled.options))
         self.best = best_placement(self.compiled, self.bound, queries=queries, seed=self._seed)
-        self._left_s -= queries / _QUERIES_PER_S
+        self._left_s -= queries / rate
         self._close()
 
     def solve(self) -> None:

@@ -54,7 +54,7 @@ function against(actual, predicted) {
 /** How far the planned makespan can be from the shortest one; null where the plan does not say. */
 function distance(scheduling) {
   if (!scheduling) return null;
-  return scheduling.gap_pct > 0 ? `at most ${scheduling.gap_pct.toFixed(1)} % above the shortest` : "proven shortest";
+  return scheduling.gap_pct > 0 ? `at most ${scheduling.gap_pct.toFixed(1)} % could be saved` : "proven shortest";
 }
 
 /** The figures of the plan, planned against actual. */
