@@ -53,11 +53,12 @@ DECLARE
     monday timestamptz := date_trunc('week', instant);
     part text := to_char(monday, '"sample_"YYYYMMDD');
 BEGIN
-    IF to_regclass(part) IS NOT NULL THEN
+    -- Read from the catalogue itself: to_regclass remembers what was absent before the lock.
+    IF EXISTS (SELECT 1 FROM pg_class WHERE relnamespace = 'tomas'::regnamespace AND relname = part) THEN
         RETURN;
     END IF;
     PERFORM pg_advisory_xact_lock(hashtextextended('tomas:' || part, 0));
-    IF to_regclass(part) IS NOT NULL THEN
+    IF EXISTS (SELECT 1 FROM pg_class WHERE relnamespace = 'tomas'::regnamespace AND relname = part) THEN
         RETURN;
     END IF;
     EXECUTE format('CREATE TABLE %I (LIKE sample INCLUDING CONSTRAINTS)', part);

@@ -34,9 +34,15 @@ class Sampler:
     Instants are multiples of the interval, and the store keeps one reading per bin and instant: a second sampler
     for the same bins, or a quick restart, adds nothing twice.
 
+    **Clocks.** A reading more than five minutes ahead of Postgres's clock is refused and kept in ``rejected_row``;
+    so is one that lies in an hour that retention has closed. A clock that was set back repeats instants: their
+    first readings stay, until the clock has caught up. A bin that leaves the store keeps its history; its readings
+    stop when the sampler is started anew.
+
     :param bins: bins on this host.
     :param interval_s: seconds between readings.
-    :param keep: how long readings are kept; older ones are removed about once an hour.
+    :param keep: how long readings are kept; older ones are removed about once an hour, but for those that plans
+        cite. Rollups are made every five minutes, and stay.
     """
 
     def __init__(
@@ -59,6 +65,7 @@ class Sampler:
         self._keep = keep
         self._own: dict[tuple[str, str, int], tuple[float, float, float]] = {}
         self._pruned_at: datetime | None = None
+        self._rolled_up_at: datetime | None = None
 
     def sample_once(self, now: datetime | None = None) -> list[Sample]:
         """Read all bins once, store the samples and return them.
@@ -81,8 +88,14 @@ class Sampler:
             if record.bin in names and (record.plan_id, record.step_id) in holders
         ]
         samples = self._samples(at, reservations, self._use_of(running))
-        self._store.add_samples(samples)
-        self._prune(instant)
+        report = self._store.copy_samples(samples, now=now, writers=1)
+        refused = {reason: count for reason, count in report.rejected.items() if reason != "conflict"}
+        if refused:
+            log.warning(
+                "Readings were refused (%s); rejected_row keeps them. Compare the clocks of this host and Postgres.",
+                ", ".join(f"{count} for {reason}" for reason, count in sorted(refused.items())),
+            )
+        self._tidy(instant)
         return samples
 
     def run(self, stop_event: threading.Event) -> None:
@@ -148,9 +161,12 @@ class Sampler:
         self._own = seen
         return use
 
-    def _prune(self, now: datetime) -> None:
+    def _tidy(self, now: datetime) -> None:
+        if self._rolled_up_at is None or not timedelta(0) <= now - self._rolled_up_at <= timedelta(minutes=5):
+            self._store.refresh_rollups()
+            self._rolled_up_at = now
         if self._pruned_at is None or now - self._pruned_at > timedelta(hours=1):
-            self._store.delete_samples(now - self._keep)
+            self._store.prune_samples(now - self._keep)
             self._pruned_at = now
 
 

@@ -102,9 +102,9 @@ def pack_samples(rows: Sequence[Any], *, closed_until: datetime | None, latest: 
         names, times, amounts = _columns(given)
     except (TypeError, ValueError, AttributeError, IndexError, KeyError, OverflowError):
         given, rejected = _sieve(given)
+        if not given:
+            return Packed(b"", 0, 0, rejected)
         names, times, amounts = _columns(given)
-    if not given:
-        return Packed(b"", 0, 0, rejected)
     reasons = _reasons(names, times, amounts, closed_until, latest)
     bad = np.array([reason is not None for reason in reasons]) if reasons is not None else None
     if bad is not None and reasons is not None:
@@ -144,8 +144,8 @@ def _columns(rows: Sequence[Any]) -> tuple[list[str], Instants, Amounts]:
     """Names, microseconds since 2000 and amounts; any exception where a row is not what it should be."""
     names = [row[0] for row in rows]
     times = np.array([row[1] - _OLDEST for row in rows], dtype="timedelta64[us]").astype(np.int64)
-    amounts = np.array([row[2:] for row in rows], dtype=np.float64).reshape(len(rows), -1)
-    if rows and amounts.shape[1] != _AMOUNTS:
+    amounts = np.array([row[2:] for row in rows], dtype=np.float64)
+    if amounts.shape != (len(rows), _AMOUNTS):
         raise ValueError("a row has twelve amounts")
     if not all(isinstance(name, str) for name in names):
         raise TypeError("a bin's name is text")
