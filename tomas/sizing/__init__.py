@@ -2,7 +2,24 @@
 
 from tomas.sizing.base import Mode, Sizer
 from tomas.sizing.curve import SizeCurve
+from tomas.sizing.ladder import Ladder
+from tomas.sizing.latency import LatencySizer
+from tomas.sizing.memory import MemoryBasis, MemoryChoice, MemoryRun, MemorySizer, MemoryTask
 from tomas.sizing.observation import Observation, observations
 from tomas.sizing.quantile import QuantileSizer
 
-__all__ = ["Mode", "Observation", "QuantileSizer", "SizeCurve", "Sizer", "observations"]
+__all__ = [
+    "Ladder",
+    "LatencySizer",
+    "MemoryBasis",
+    "MemoryChoice",
+    "MemoryRun",
+    "MemorySizer",
+    "MemoryTask",
+    "Mode",
+    "Observation",
+    "QuantileSizer",
+    "SizeCurve",
+    "Sizer",
+    "observations",
+]

@@ -1,0 +1,239 @@
+"""Memory of tool runs, learned run by run: the first allocation of least expected cost under the ladder."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from tomas.sizing.ladder import Ladder
+from tomas.sizing.mixture import FLAT_PRIOR, Array, Mixture, log_size
+
+__all__ = ["MemoryBasis", "MemoryChoice", "MemoryRun", "MemorySizer", "MemoryTask"]
+
+MemoryBasis = Literal["tool", "family", "profile", "request", "prior"]
+"""Whose history an allocation rests on: the tool's, its family's, profile rows, how much of their requests other
+tools used, or none."""
+
+_PRIOR_TOOLS = 2.0
+"""How many tools' posteriors the flat prior weighs as much as."""
+_PRIOR_RUNS = 3
+_RANKS = 400
+_OWN_RANKS = 33
+"""Of fewer ranks than this, none can tell a 97 % quantile: those of all tools are used together."""
+_LEAST_RANKS = 20
+_UNIFORM_RANKS = 10.0
+_LEAST_TOOLS = 8
+_SHARES = (0.125, 0.25, 0.5, 1.0)
+_TENANT_RUNS = 8
+_BOUNDS = 16
+_ROUND_UP = 1.0005
+_PRIOR_GB = 1.0
+"""For a tool of which nothing is known, not even a request."""
+
+
+@dataclass(frozen=True)
+class MemoryTask:
+    """What is known of a task when its memory is chosen.
+
+    :ivar input_bytes: None where no input exists yet; all runs then count alike.
+    :ivar cap_gb: the user's request, or the largest bin; None: no limit.
+    """
+
+    tool: str
+    family: str | None = None
+    input_bytes: float | None = None
+    cap_gb: float | None = None
+
+
+@dataclass(frozen=True)
+class MemoryRun:
+    """One try that ended.
+
+    :ivar peak_gb: measured peak; where ``out_of_memory``, the limit at which it broke.
+    :ivar step: the tries of one step share it; they count as one run.
+    :ivar tenant: whose run it was; no tenant outweighs the others together by much.
+    :ivar profile: from a profile table, not from a run of a plan.
+    """
+
+    tool: str
+    peak_gb: float
+    family: str | None = None
+    input_bytes: float | None = None
+    cap_gb: float | None = None
+    out_of_memory: bool = False
+    step: str | None = None
+    tenant: str | None = None
+    profile: bool = False
+
+
+@dataclass(frozen=True)
+class MemoryChoice:
+    """The first allocation of a task."""
+
+    gb: float
+    basis: MemoryBasis
+    runs: int
+    """Runs that it rests on."""
+    median_gb: float
+    failing: float
+    """Foretold probability that it does not suffice."""
+
+
+class MemorySizer:
+    """Chooses memory from all runs so far. Both calls take well under a millisecond.
+
+    A tool without runs is sized by its family's, by profile rows, by what share of their requests other tools used,
+    or by a prior; the answer says by which. Levels are calibrated forward in time: every run is ranked within what
+    was foretold for it, and the ranks (of all tools, until a tool has 33) correct the next answers.
+
+    :param most_failing: largest foretold probability that a first try breaks.
+    """
+
+    def __init__(self, ladder: Ladder | None = None, *, most_failing: float = 0.025) -> None:
+        self.ladder = ladder or Ladder()
+        self._most_failing = most_failing
+        self._tools: dict[str, Mixture] = {}
+        self._families: dict[str, Mixture] = {}
+        self._profiles: dict[str, Mixture] = {}
+        self._learned: dict[str, Array] = {}
+        self._learned_sum: Array = FLAT_PRIOR * _PRIOR_TOOLS
+        self._ranks: list[float] = []
+        self._tool_ranks: dict[str, list[float]] = {}
+        self._shares: dict[str, tuple[float, int]] = {}
+        self._tenants: dict[str, dict[str, int]] = {}
+        self._bounds: dict[str, dict[str, tuple[float, float]]] = {}
+
+    @property
+    def tools(self) -> list[str]:
+        """Tools that have runs of their own."""
+        return sorted(self._tools)
+
+    def predict(self, task: MemoryTask) -> MemoryChoice:
+        """The first allocation for ``task``, at most its cap."""
+        cap = task.cap_gb if task.cap_gb is not None else math.inf
+        size = log_size(task.input_bytes or 0.0)
+        for basis, states, key in self._known(task):
+            if key in states:
+                state = states[key]
+                grid, below = state.distribution(size)
+                below = self._calibrated(below, key if basis == "tool" else None)
+                return self._chosen(grid, below, cap, basis, state.runs)
+        return self._unknown(task, cap)
+
+    def _known(self, task: MemoryTask) -> list[tuple[MemoryBasis, dict[str, Mixture], str]]:
+        return [
+            ("tool", self._tools, task.tool),
+            ("family", self._families, task.family or ""),
+            ("profile", self._profiles, task.tool),
+        ]
+
+    def _chosen(self, grid: Array, below: Array, cap: float, basis: MemoryBasis, runs: int) -> MemoryChoice:
+        weights = np.diff(below, prepend=0.0, append=1.0)
+        # What lies beyond the grid is taken to lie a third above its end.
+        peaks = np.exp(np.append(grid, grid[-1] + 0.3))
+        gb = self.ladder.cheapest(peaks, weights, cap_gb=cap, most_failing=self._most_failing)
+        gb = min(gb * _ROUND_UP, cap)
+        return MemoryChoice(
+            gb=gb,
+            basis=basis,
+            runs=runs,
+            median_gb=float(math.exp(np.interp(0.5, below, grid))),
+            failing=float(weights[peaks > gb].sum()) if gb < cap else 0.0,
+        )
+
+    def _calibrated(self, below: Array, tool: str | None) -> Array:
+        ranks = self._tool_ranks.get(tool or "", [])
+        if len(ranks) < _OWN_RANKS:
+            ranks = self._ranks
+        if len(ranks) < _LEAST_RANKS:
+            return below
+        counts = np.searchsorted(np.sort(np.array(ranks)), below, side="right")
+        result: Array = (counts + _UNIFORM_RANKS * below) / (len(ranks) + _UNIFORM_RANKS)
+        return result
+
+    def _unknown(self, task: MemoryTask, cap: float) -> MemoryChoice:
+        """By the share of their requests that other tools used at most, one vote a tool."""
+        broken = max((math.exp(limit) for _, limit in self._bounds.get(task.tool, {}).values()), default=0.0)
+        if task.cap_gb is None:
+            gb = max(_PRIOR_GB, broken * self.ladder.factor)
+            return MemoryChoice(gb, "prior", 0, gb, 1.0)
+        if len(self._shares) < _LEAST_TOOLS or broken:
+            return MemoryChoice(min(cap, max(cap, broken)), "prior", 0, cap, 0.0)
+        shares = np.sort(np.array([share for share, _ in self._shares.values()] + [1.0]))
+        weights = np.full(len(shares), 1.0 / len(shares))
+        wanted = [share for share in _SHARES if (shares > share).mean() <= self._most_failing]
+        costs = {
+            share: sum(Ladder(self.ladder.factor, 0.0).cost(share, float(used), 1.0) for used in shares)
+            for share in wanted
+        }
+        share = min(costs, key=lambda item: costs[item])
+        return MemoryChoice(
+            max(cap * share, min(self.ladder.least_gb, cap)), "request", 0,
+            cap * float(np.median(shares)), float(weights[shares > share].sum()),
+        )  # fmt: skip
+
+    def update(self, run: MemoryRun) -> None:
+        """Learn from a try that ended; what broke at its limit says only that it needs more."""
+        size = log_size(run.input_bytes or 0.0)
+        value = math.log(max(run.peak_gb, 1e-4))
+        if run.out_of_memory:
+            self._break(run, size, value)
+            return
+        if run.step is not None:
+            self._bounds.get(run.tool, {}).pop(run.step, None)
+        if run.profile:
+            self._learn(self._profiles, run.tool, size, value, 1.0)
+            return
+        weight = self._weight(run)
+        rank = self._learn(self._tools, run.tool, size, value, weight)
+        self._tools[run.tool].bounds = self._bounds.get(run.tool, {})
+        if rank is not None:
+            self._rank(run.tool, rank)
+        if self._tools[run.tool].runs >= _PRIOR_RUNS:
+            now = self._tools[run.tool].weights
+            self._learned_sum = self._learned_sum + now - self._learned.get(run.tool, 0.0)
+            self._learned[run.tool] = now
+        if run.family is not None:
+            self._learn(self._families, run.family, size, value, weight)
+        if run.cap_gb:
+            share = min(run.peak_gb / run.cap_gb, 1.0)
+            before, count = self._shares.get(run.tool, (0.0, 0))
+            self._shares[run.tool] = (max(before, share), count + 1)
+
+    def _break(self, run: MemoryRun, size: float, limit: float) -> None:
+        bounds = self._bounds.setdefault(run.tool, {})
+        step = run.step or f"#{len(bounds)}"
+        known = bounds.pop(step, (size, limit))
+        bounds[step] = (size, max(limit, known[1]))
+        while len(bounds) > _BOUNDS:
+            bounds.pop(next(iter(bounds)))
+        if run.tool in self._tools:
+            self._tools[run.tool].bounds = bounds
+
+    def _learn(
+        self, states: dict[str, Mixture], key: str, size: float, value: float, weight: float
+    ) -> float | None:
+        prior = self._learned_sum / self._learned_sum.sum()
+        if key not in states:
+            states[key] = Mixture(size, value, prior)
+            return None
+        return states[key].learn(size, value, prior, weight=weight)
+
+    def _rank(self, tool: str, rank: float) -> None:
+        for ranks, most in ((self._ranks, _RANKS), (self._tool_ranks.setdefault(tool, []), _RANKS // 2)):
+            ranks.append(rank)
+            if len(ranks) > most:
+                del ranks[0]
+
+    def _weight(self, run: MemoryRun) -> float:
+        """Less than 1 once a tenant has given more runs than all others and a few."""
+        if run.tenant is None:
+            return 1.0
+        counts = self._tenants.setdefault(run.tool, {})
+        counts[run.tenant] = counts.get(run.tenant, 0) + 1
+        own = counts[run.tenant]
+        others = sum(counts.values()) - own
+        return min(1.0, (_TENANT_RUNS + others) / own) if others else 1.0
