@@ -23,6 +23,7 @@ from tomas.planner.drafting import Breaker
 from tomas.planner.service import make_plan
 from tomas.schema import (
     Bin,
+    Budget,
     Plan,
     PlanOrigin,
     PlanRequest,
@@ -159,6 +160,43 @@ def test_a_deadline_that_cannot_be_met(plan: Any, deadline: float, says: str) ->
 def test_a_deadline_that_can_be_met(plan: Any) -> None:
     made = plan(deadline_s=60)
     assert made.makespan_ms < 60_000
+
+
+def test_a_deadline_counts_from_the_request_and_the_refusal_says_so(plan: Any) -> None:
+    with pytest.raises(Infeasible, match=r"Counted from the first step's release, 3\.5 s after the request"):
+        plan(deadline_s=4.0)
+
+
+def test_a_plan_says_how_near_the_optimum_it_is_and_what_it_costs(plan: Any) -> None:
+    made = plan()
+    scheduling = made.scheduling
+    assert scheduling.gap_pct == 0
+    assert scheduling.bound_ms == pytest.approx(made.makespan_ms)
+    prices = Settings().planner.prices
+    hours = [(step.allocation.final, step.latency_p90_ms / 3.6e6) for step in made.steps]
+    assert scheduling.cost == pytest.approx(
+        sum((n.cpu_cores * prices.cpu_core_hour + n.cpu_mem_gb * prices.mem_gb_hour) * h for n, h in hours),
+        rel=1e-3,
+    )
+    assert "that is proven" in made.explanation
+
+
+def test_a_budget_is_kept_to_or_the_least_that_would_do_is_named(plan: Any) -> None:
+    free = plan()
+
+    def used(made: Plan) -> float:
+        return sum(step.allocation.final.cpu_cores * step.latency_p90_ms / 3.6e6 for step in made.steps)
+
+    assert used(plan(budget=Budget(cpu_core_hours=used(free) * 1.0001))) <= used(free) * 1.0001
+    with pytest.raises(Infeasible, match=r"needs at least [0-9.e-]+ cpu_core_hours, but its budget is"):
+        plan(budget=Budget(cpu_core_hours=used(free) * 0.5))
+
+
+def test_without_time_to_improve_the_list_schedule_is_kept(plan: Any) -> None:
+    settings = Settings()
+    planner = settings.planner.model_copy(update={"schedule_limit_s": 0.0})
+    made = plan(settings=settings.model_copy(update={"planner": planner}))
+    assert made.scheduling.method == "list"
 
 
 def test_more_steps_than_allowed(plan: Any) -> None:
