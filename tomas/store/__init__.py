@@ -8,6 +8,7 @@ from tomas.store.citation import cite_samples
 from tomas.store.history import HistoryMixin
 from tomas.store.migrations import MigrationsMixin
 from tomas.store.plans import PlansMixin, ReadFrom
+from tomas.store.readings import ReadingsMixin, SampleArrays
 from tomas.store.records import RecordsMixin
 from tomas.store.reservations import ReservationsMixin, StoredReservation
 from tomas.store.retention import Pruned, RetentionMixin, TableStats
@@ -19,6 +20,7 @@ __all__ = [
     "HourOfBin",
     "Pruned",
     "ReadFrom",
+    "SampleArrays",
     "Spread",
     "Store",
     "StoredReservation",
@@ -35,6 +37,7 @@ class Store(
     RecordsMixin,
     HistoryMixin,
     SamplesMixin,
+    ReadingsMixin,
     RetentionMixin,
 ):
     """Everything in Postgres, behind typed methods; each is one transaction, but for bulk loads and rollups.

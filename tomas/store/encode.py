@@ -21,9 +21,11 @@ __all__ = [
     "SAMPLE_PARTS",
     "Packed",
     "Rejected",
+    "instant",
     "pack_samples",
     "raw_text",
     "sample_row",
+    "unpack_samples",
 ]
 
 SAMPLE_PARTS = ("free", "background", "reserved")
@@ -81,6 +83,24 @@ class Packed:
     """First and last instant."""
 
 
+def unpack_samples(payload: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64], Amounts]:
+    """What a binary COPY of ``(int4, at, 12 amounts)`` gave: the integers, microseconds since 2000, the amounts."""
+    value = np.dtype([("length", ">i4"), ("value", ">f8")])
+    row = np.dtype(
+        [
+            *(("fields", ">i2"), ("place_length", ">i4"), ("place", ">i4")),
+            *(("at_length", ">i4"), ("at", ">i8"), ("amounts", value, (_AMOUNTS,))),
+        ]
+    )
+    count = (len(payload) - len(_HEAD) - len(_TAIL)) // row.itemsize
+    block = np.frombuffer(payload, row, count, len(_HEAD))
+    return (
+        block["place"].astype(np.int64),
+        block["at"].astype(np.int64),
+        block["amounts"]["value"].astype(np.float64),
+    )
+
+
 def sample_row(sample: Sample) -> tuple[Any, ...]:
     """The plain row of a sample."""
     return (sample.bin, sample.at, *sample.free, *sample.background, *sample.reserved)
@@ -135,8 +155,8 @@ def pack_samples(rows: Sequence[Any], *, closed_until: datetime | None, latest: 
         duplicates=duplicates,
         rejected=rejected,
         hours=_hours(places, codes, times),
-        weeks=[_instant(int(n) * _WEEK_US + _MONDAY_US) for n in np.unique((times - _MONDAY_US) // _WEEK_US)],
-        span=(_instant(int(times.min())), _instant(int(times.max()))),
+        weeks=[instant(int(n) * _WEEK_US + _MONDAY_US) for n in np.unique((times - _MONDAY_US) // _WEEK_US)],
+        span=(instant(int(times.min())), instant(int(times.max()))),
     )
 
 
@@ -231,7 +251,7 @@ def _hours(places: Sequence[str], codes: Instants, times: Instants) -> list[tupl
     is_new = np.ones(len(hours), dtype=bool)
     is_new[1:] = (np.diff(codes) != 0) | (np.diff(hours) != 0)
     return [
-        (places[code], _instant(hour * _HOUR_US))
+        (places[code], instant(hour * _HOUR_US))
         for code, hour in zip(codes[is_new].tolist(), hours[is_new].tolist(), strict=True)
     ]
 
@@ -240,7 +260,8 @@ def _microseconds(instant: datetime) -> int:
     return (instant - _OLDEST) // _MICROSECOND
 
 
-def _instant(microseconds: int) -> datetime:
+def instant(microseconds: int) -> datetime:
+    """The instant so many microseconds after 2000 began."""
     return _OLDEST + microseconds * _MICROSECOND
 
 

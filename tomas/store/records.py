@@ -99,7 +99,7 @@ class RecordsMixin(Database):
         return self._transaction(work)
 
     def recent_records(
-        self, tools: Iterable[str], since: datetime, until: datetime, *, per_tool: int = 40
+        self, tools: Iterable[str], since: datetime, until: datetime, *, per_tool: int = 35
     ) -> list[ExecutionRecord]:
         """The newest ``per_tool`` tries of each tool that ended in ``[since, until)``, by their ends."""
 

@@ -15,10 +15,8 @@ import psycopg2.errors
 from psycopg2.extensions import cursor
 from psycopg2.extras import execute_values
 
-from tomas.errors import StoreError
-from tomas.schema import Plan, Sample, utc_now
+from tomas.schema import Sample, utc_now
 from tomas.schema.base import Schema
-from tomas.store.citation import cite_samples, cited_interval
 from tomas.store.connection import Database
 from tomas.store.encode import SAMPLE_FIELDS, Packed, Rejected, pack_samples, sample_row
 
@@ -170,49 +168,6 @@ class SamplesMixin(Database):
 
         return self._transaction(work, repeatable=True)
 
-    # -- reading ------------------------------------------------------------------------------------------
-
-    def recent_samples(
-        self, since: datetime, *, until: datetime | None = None, bins: Sequence[str] | None = None
-    ) -> list[Sample]:
-        """Readings taken from ``since`` on, up to and with ``until``, by bin and time.
-
-        :param bins: only of these bins, which is quickest.
-        """
-
-        def work(cur: cursor) -> list[Sample]:
-            values = {"since": since, "until": until, "bins": sorted(set(bins)) if bins is not None else None}
-            bounds = "at >= %(since)s" + ("" if until is None else " AND at <= %(until)s")
-            if bins is None:
-                cur.execute(f"SELECT {_LIST} FROM sample WHERE {bounds} ORDER BY bin, at", values)  # noqa: S608 - fixed names
-            else:
-                cur.execute(
-                    f"SELECT found.* FROM unnest(%(bins)s) WITH ORDINALITY AS place (name, position)"  # noqa: S608 - fixed names
-                    f" CROSS JOIN LATERAL (SELECT {_LIST} FROM sample WHERE bin = place.name AND {bounds}"
-                    " ORDER BY at) AS found ORDER BY position, at",
-                    values,
-                )
-            return [_sample(row) for row in cur]
-
-        return self._transaction(work)
-
-    def samples_of_plan(self, plan: Plan) -> list[Sample]:
-        """The readings that a plan was made from; empty if it was made without.
-
-        :raises StoreError: they are not the same any more: some came late or are gone.
-        """
-        interval = cited_interval(plan.snapshots)
-        if interval is None:
-            return []
-        since, until = interval
-        found = self.recent_samples(since, until=until, bins=[curve.bin for curve in plan.forecast])
-        if cite_samples(found, since, until) != plan.snapshots["samples"]:
-            raise StoreError(
-                f"The samples that plan {plan.id} was made from are not as they were: there are {len(found)} now.",
-                remedy="Readings came late, or were removed by hand; make the plan anew to compare.",
-            )
-        return found
-
     # -- partitions ---------------------------------------------------------------------------------------
 
     def _make_partitions(self, weeks: set[datetime]) -> None:
@@ -352,24 +307,3 @@ def _hour(at: datetime) -> datetime:
 
 def _week(at: datetime) -> datetime:
     return at.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=at.weekday())
-
-
-def _sample(row: Sequence[Any]) -> Sample:
-    return Sample.model_validate(
-        {
-            "bin": row[0],
-            "at": row[1],
-            "free": _part(row, 2),
-            "background": _part(row, 6),
-            "reserved": _part(row, 10),
-        }
-    )
-
-
-def _part(row: Sequence[Any], first: int) -> dict[str, float]:
-    return {
-        "cpu_cores": row[first],
-        "cpu_mem_gb": row[first + 1],
-        "gpu_sm": row[first + 2],
-        "gpu_mem_gb": row[first + 3],
-    }

@@ -1,0 +1,123 @@
+"""Reading samples: as objects for a plan, or as arrays for long spans."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from datetime import datetime
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from psycopg2.extensions import cursor
+from pydantic import TypeAdapter
+
+from tomas.errors import StoreError
+from tomas.schema import RESOURCE_NAMES, Plan, Sample
+from tomas.store.citation import cite_samples, cited_interval
+from tomas.store.connection import Database
+from tomas.store.encode import SAMPLE_FIELDS, instant, unpack_samples
+
+__all__ = ["ReadingsMixin", "SampleArrays"]
+
+_AMOUNTS = ", ".join(SAMPLE_FIELDS[2:])
+_WIDTH = len(RESOURCE_NAMES)
+_SAMPLES = TypeAdapter(list[Sample])
+_UNIX_US = 946_684_800_000_000
+"""From 1970 to 2000, where Postgres counts from."""
+
+
+class SampleArrays(NamedTuple):
+    """The readings of one bin, in the order of time."""
+
+    at_us: NDArray[np.int64]
+    """Microseconds since 1970, UTC; shape (n,)."""
+    free: NDArray[np.float64]
+    """Shape (n, 4): cores, GB, percent of one GPU's SMs, GB."""
+    background: NDArray[np.float64]
+    reserved: NDArray[np.float64]
+
+
+class ReadingsMixin(Database):
+    """What the samplers saw."""
+
+    def recent_samples(
+        self, since: datetime, *, until: datetime | None = None, bins: Iterable[str] | None = None
+    ) -> list[Sample]:
+        """Readings taken from ``since`` on, up to and with ``until``, by bin and time.
+
+        :param bins: only of these bins, which is quickest.
+        """
+        names, places, times, amounts = self._read(since, until, bins)
+        instants = {time: instant(time) for time in set(times.tolist())}
+        return _SAMPLES.validate_python(
+            [
+                {
+                    "bin": names[place],
+                    "at": instants[time],
+                    "free": dict(zip(RESOURCE_NAMES, row[:_WIDTH], strict=True)),
+                    "background": dict(zip(RESOURCE_NAMES, row[_WIDTH : 2 * _WIDTH], strict=True)),
+                    "reserved": dict(zip(RESOURCE_NAMES, row[2 * _WIDTH :], strict=True)),
+                }
+                for place, time, row in zip(places.tolist(), times.tolist(), amounts.tolist(), strict=True)
+            ]
+        )
+
+    def sample_arrays(
+        self, since: datetime, *, until: datetime | None = None, bins: Iterable[str] | None = None
+    ) -> dict[str, SampleArrays]:
+        """The same readings as :meth:`recent_samples`, for millions of them: arrays by bin; no bin without any."""
+        names, places, times, amounts = self._read(since, until, bins)
+        ends = np.searchsorted(places, np.arange(len(names)), side="right").tolist()
+        found: dict[str, SampleArrays] = {}
+        start = 0
+        for name, end in zip(names, ends, strict=True):
+            if end > start:
+                free, background, reserved = np.split(amounts[start:end], 3, axis=1)
+                found[name] = SampleArrays(times[start:end] + _UNIX_US, free, background, reserved)
+            start = end
+        return found
+
+    def _read(
+        self, since: datetime, until: datetime | None, bins: Iterable[str] | None
+    ) -> tuple[list[str], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+        """Names, and per reading: the index of its bin, microseconds since 2000, amounts; by bin and time."""
+        given = None if bins is None else sorted(set(bins))
+        bounds = "at >= %(since)s" + ("" if until is None else " AND at <= %(until)s")
+
+        def work(cur: cursor) -> tuple[list[str], bytes]:
+            names = given
+            if names is None:
+                cur.execute(f"SELECT DISTINCT bin FROM sample WHERE {bounds}", {"since": since, "until": until})  # noqa: S608 - fixed
+                names = sorted(row[0] for row in cur)
+            # Binary, because both sides spend more on the text of numbers than on anything else.
+            query = cur.mogrify(
+                f"COPY (SELECT (position - 1)::integer, at, {_AMOUNTS} FROM"  # noqa: S608 - fixed names
+                " unnest(%(bins)s::text[]) WITH ORDINALITY AS place (name, position)"
+                f" CROSS JOIN LATERAL (SELECT * FROM sample WHERE bin = place.name AND {bounds} ORDER BY at)"
+                " AS found ORDER BY position, at) TO STDOUT (FORMAT binary)",
+                {"since": since, "until": until, "bins": names},
+            )
+            buffer = io.BytesIO()
+            cur.copy_expert(query.decode(), buffer)
+            return names, buffer.getvalue()
+
+        names, payload = self._transaction(work)
+        return (names, *unpack_samples(payload))
+
+    def samples_of_plan(self, plan: Plan) -> list[Sample]:
+        """The readings that a plan was made from; empty if it was made without.
+
+        :raises StoreError: they are not the same any more: some came late or are gone.
+        """
+        interval = cited_interval(plan.snapshots)
+        if interval is None:
+            return []
+        since, until = interval
+        found = self.recent_samples(since, until=until, bins=[curve.bin for curve in plan.forecast])
+        if cite_samples(found, since, until) != plan.snapshots["samples"]:
+            raise StoreError(
+                f"The samples that plan {plan.id} was made from are not as they were: there are {len(found)} now.",
+                remedy="Readings came late, or were removed by hand; make the plan anew to compare.",
+            )
+        return found
