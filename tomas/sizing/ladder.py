@@ -21,10 +21,15 @@ class Ladder:
 
     :ivar factor: growth from one try to the next, above 1.
     :ivar least_gb: no try gets less, unless the cap is lower.
+    :ivar failure_price: :meth:`cheapest` reckons a failed try at so many times its allocation, as the time of a
+        step that waits for it is worth more than its memory.
+    :ivar restart_gb: and at so many GB more, for its slot and its cores: small steps should hardly ever fail.
     """
 
     factor: float = 2.0
     least_gb: float = 1.0 / 16.0
+    failure_price: float = 3.0
+    restart_gb: float = 4.0
 
     def allocation(self, first_gb: float, try_number: int = 1, cap_gb: float = np.inf) -> float:
         """GB of the try ``try_number``, counted from 1, where the first was planned with ``first_gb``."""
@@ -72,7 +77,7 @@ class Ladder:
             short = given < peaks * (1.0 - 1e-9)
             if not short.any():
                 break
-            cost += np.where(short, given, 0.0)
+            cost += np.where(short, given * self.failure_price + self.restart_gb, 0.0)
             given = np.where(short, np.minimum(given * self.factor, cap_gb), given)
         cost += np.maximum(given - peaks, 0.0)
         return float(firsts[int((cost @ weights).argmin())])

@@ -31,28 +31,34 @@ FLAT_PRIOR: Array = np.repeat(
 """Weights of shape (shapes, scales) before anything is known."""
 
 _FREEDOM = 4.0
-"""Degrees of freedom of the noise (Student's t): an outlier must not shift a weight without bound."""
-_FORGET = 0.98
+"""Degrees of freedom of the noise (Student's t): an outlier must not shift a weight without bound. Its distribution
+function has a closed form."""
+_FORGET = 0.95
 """The weights' memory per run: a tool may change its habits."""
 _WINDOW = 128
 _LEVEL_RUNS = 64
 _NEAREST = 3
 _CLIP = math.log(4.0)
 """A single run moves a level by at most this, in logarithms, divided by the number of runs."""
-_OWN_RUNS = 6.0
+_OWN_RUNS = 12.0
 """Runs after which a tool's own deviations weigh as much as the mixture's assumed ones."""
+_LEAST_OWN = 2
 _LEAST_WEIGHT = 1e-3
 _BOUND_GROWTH = math.log(1.5)
 
-_T_GRID = np.linspace(-40.0, 40.0, 4001)
-_T_DENSITY = np.exp(-(_FREEDOM + 1.0) / 2.0 * np.log1p(_T_GRID**2 / _FREEDOM))
-_T_CDF = (np.cumsum(_T_DENSITY) - 0.5 * _T_DENSITY) / _T_DENSITY.sum()
 _SPREAD = np.array([-2.0, -1.0, 0.0, 0.7, 1.3, 2.0, 3.0, 4.6, 7.2])
 
 
 def log_size(input_bytes: float) -> float:
     """Logarithm of an input size; an empty input counts as one byte."""
     return math.log(max(input_bytes, 1.0))
+
+
+def _below(place: Array) -> Array:
+    """Student's t with four degrees of freedom: the probability of at most ``place``."""
+    square = 1.0 + place * place / _FREEDOM
+    result: Array = 0.5 + 0.375 * place / np.sqrt(square) * (1.0 - place * place / (12.0 * square))
+    return result
 
 
 class Mixture:
@@ -120,9 +126,9 @@ class Mixture:
         grid = (centre[heavy, None] + width[heavy, None] * _SPREAD).ravel()
         low, high = (centre - 4.0 * width).min(), max((centre + 4.0 * width).max(), float(centres.max()))
         grid = np.sort(np.concatenate([grid, np.linspace(low, high, 20)]))
-        below = weight @ np.interp((grid - centre[:, None]) / width[:, None], _T_GRID, _T_CDF)
+        below = weight @ _below((grid - centre[:, None]) / width[:, None])
         own = min(self._judged, _WINDOW)
-        if own >= 2:
+        if own >= _LEAST_OWN:
             best = int(weights.sum(axis=1).argmax())
             seen = np.sort(centres[best] + self._errors[:own, best])
             share = self.runs / (self.runs + _OWN_RUNS)
@@ -135,7 +141,7 @@ class Mixture:
         logs = np.log(self.weights + 1e-12)
         for at, limit in self.bounds.values():
             place = (limit - self._curve(at) - self._level)[:, None] / self._scales()
-            logs = logs + np.log1p(-np.interp(place, _T_GRID, _T_CDF) + 1e-6)
+            logs = logs + np.log1p(1e-6 - _below(place))
         weights = np.exp(logs - logs.max())
         result: Array = weights / weights.sum()
         return result
@@ -154,6 +160,16 @@ class Mixture:
     def _at(self, shape: int, size: float) -> float:
         return float(self._curve(size)[shape] + self._level[shape])
 
+    def _rank(self, error: Array, scales: Array) -> float:
+        """Where a value lies within what was foretold, from its deviation from each shape."""
+        rank = float((self.weights * _below(error[:, None] / scales)).sum())
+        own = min(self._judged, _WINDOW)
+        if own < _LEAST_OWN:
+            return rank
+        best = int(self.weights.sum(axis=1).argmax())
+        share = self.runs / (self.runs + _OWN_RUNS)
+        return (1.0 - share) * rank + share * float((self._errors[:own, best] <= error[best]).mean())
+
     def median(self, size: float) -> float:
         """Logarithm of the median of the quantity."""
         grid, below = self.distribution(size)
@@ -166,11 +182,10 @@ class Mixture:
         :param weight: of the run, at most 1.
         :return: the probability that was given to a value at most this; over many runs it is uniform.
         """
-        grid, below = self.distribution(size)
-        rank = float(np.interp(value, grid, below))
         curve = self._curve(size)
         error = np.clip(value - curve - self._level, -_CLIP, _CLIP)
         scales = self._scales()
+        rank = self._rank(error, scales)
         density = -(_FREEDOM + 1.0) / 2.0 * np.log1p((error[:, None] / scales) ** 2 / _FREEDOM) - np.log(scales)
         logs = _FORGET * np.log(self.weights + 1e-12) + (1.0 - _FORGET) * np.log(prior + 1e-12) + weight * density
         weights = np.exp(logs - logs.max())

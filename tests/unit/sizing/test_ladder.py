@@ -35,6 +35,12 @@ def test_a_rare_large_peak_is_left_to_the_second_try_and_a_frequent_one_is_not()
     assert Ladder().cheapest(peaks, np.array([0.5, 0.5]), cap_gb=1.5) == 1.5
 
 
+def test_a_restart_weighs_on_small_steps_more_than_on_large_ones() -> None:
+    weights = np.array([0.9, 0.1])
+    assert Ladder().cheapest(np.array([0.2, 0.39]), weights) == 0.39
+    assert Ladder().cheapest(np.array([60.0, 119.0]), weights) == 60.0
+
+
 histories = st.lists(st.tuples(st.floats(0.07, 64.0), st.floats(0.01, 1.0)), min_size=1, max_size=12)
 
 
@@ -44,7 +50,7 @@ def test_no_seen_peak_is_a_cheaper_first_allocation(raw: list[tuple[float, float
     peaks = np.array(sorted(min(peak, cap) for peak, _ in raw))
     weights = np.array([weight for _, weight in raw])
     weights = weights / weights.sum()
-    ladder = Ladder()
+    ladder = Ladder(failure_price=1.0, restart_gb=0.0)
 
     def expected(first: float) -> float:
         return sum(w * ladder.cost(first, float(p), cap) for p, w in zip(peaks, weights, strict=True))
