@@ -119,6 +119,7 @@ def _measure(store: TimedStore, server: EmbeddedPostgres, chosen: argparse.Names
     lines = _told("records", record_rows(group.bins, registry.names, chosen.records, plans, now))
     loaded = _clocked(server, lambda: store.copy_records(lines, now=now, writers=chosen.writers))
     figures |= _rates("records", loaded, loaded["result"].stored)
+    plans.clear()  # a planner does not hold the plans of others in memory
     rolled = _clocked(server, store.refresh_rollups)
     figures |= _rates("rollup", rolled, chosen.samples) | {"rollup_hours_of_bins": rolled["result"]}
     begin = now.replace(minute=0, second=0) - timedelta(hours=24)

@@ -15,7 +15,16 @@ from tomas.schema import Artifact, ExecutionRecord, canonical_json
 from tomas.store.connection import Database
 from tomas.store.foreign import CheckedRecords, check_records
 from tomas.store.reservations import HEARTBEAT_S, take_up
-from tomas.store.samples import CLOCK_TOLERANCE, CopyReport, in_chunks, known_bins, reject, server_clock
+from tomas.store.samples import (
+    CLOCK_TOLERANCE,
+    MANY_ROWS,
+    CopyReport,
+    in_chunks,
+    known_bins,
+    refresh_statistics,
+    reject,
+    server_clock,
+)
 
 __all__ = ["RecordsMixin"]
 
@@ -142,6 +151,8 @@ class RecordsMixin(Database):
         report = CopyReport()
         for part in in_chunks(rows, chunk, writers, store):
             report += part
+        if report.stored >= MANY_ROWS:
+            self._transaction(lambda cur: refresh_statistics(cur, "execution_record"))
         return report
 
     def hand_over_ms(self, since: datetime, *, steps: int = 300) -> float | None:

@@ -12,6 +12,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 import psycopg2.errors
+from psycopg2 import sql
 from psycopg2.extensions import cursor
 from psycopg2.extras import execute_values
 
@@ -22,12 +23,14 @@ from tomas.store.encode import SAMPLE_FIELDS, Packed, Rejected, pack_samples, sa
 
 __all__ = [
     "CLOCK_TOLERANCE",
+    "MANY_ROWS",
     "CopyReport",
     "SamplesMixin",
     "closed_until",
     "in_chunks",
     "known_bins",
     "move_horizon",
+    "refresh_statistics",
     "reject",
     "server_clock",
 ]
@@ -37,6 +40,9 @@ R = TypeVar("R")
 
 CLOCK_TOLERANCE = timedelta(minutes=5)
 """A reading this far ahead of the reference clock is refused."""
+
+MANY_ROWS = 50_000
+"""A load of so many rows changes what Postgres has to know about a table."""
 
 _CHUNK = 20_000
 _LIST = ", ".join(SAMPLE_FIELDS)
@@ -133,6 +139,8 @@ class SamplesMixin(Database):
         report = CopyReport()
         for part in in_chunks(rows, chunk, min(writers, self.settings.max_connections), store):
             report += part
+        if report.stored >= MANY_ROWS:
+            self._transaction(lambda cur: refresh_statistics(cur, "sample"))
         return report
 
     def _copy_chunk(self, rows: list[Any], now: datetime | None, known: frozenset[str]) -> CopyReport:
@@ -286,6 +294,12 @@ def _mark(cur: cursor, hours: Sequence[tuple[str, datetime]]) -> None:
     """Remember the hours whose rollups have to be made anew."""
     if hours:
         execute_values(cur, "INSERT INTO sample_stale (bin, hour) VALUES %s", hours, page_size=1000)
+
+
+def refresh_statistics(cur: cursor, table: str) -> None:
+    """Let Postgres look at a table now: until autovacuum comes by, its queries would go the wrong ways."""
+    cur.execute("SET LOCAL statement_timeout = 0")
+    cur.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(table)))
 
 
 def known_bins(cur: cursor) -> frozenset[str]:
