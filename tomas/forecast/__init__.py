@@ -2,5 +2,16 @@
 
 from tomas.forecast.capacity import forecast
 from tomas.forecast.latency import LatencyModel, predict_latency
+from tomas.forecast.mixture import Forecast, forecast_quantiles
+from tomas.forecast.series import CleanSeries, SeriesReport, clean_series
 
-__all__ = ["LatencyModel", "forecast", "predict_latency"]
+__all__ = [
+    "CleanSeries",
+    "Forecast",
+    "LatencyModel",
+    "SeriesReport",
+    "clean_series",
+    "forecast",
+    "forecast_quantiles",
+    "predict_latency",
+]
