@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 
 from tomas import __version__
-from tomas.cli import data, planning, reservations
+from tomas.cli import data, history, planning, reservations
 from tomas.cli import simulate as simulation
+from tomas.cli import sizes as sizing
 
 __all__ = ["app"]
 
@@ -24,10 +25,13 @@ app = typer.Typer(
 app.command("plan")(planning.plan)
 app.command("run")(planning.run)
 app.command("simulate")(simulation.simulate)
+app.command("sizes")(sizing.sizes)
 app.command("profile")(data.profile)
 app.command("sampler")(data.sampler)
 app.command("retrain")(data.retrain)
 app.add_typer(data.registry_app, name="registry", help="The tool registry.")
+data.db_app.command("stats")(history.db_stats)
+data.db_app.command("prune")(history.db_prune)
 app.add_typer(data.db_app, name="db", help="TOMAS's own Postgres.")
 app.add_typer(reservations.reservations_app, name="reservations", help="The capacity that plans hold.")
 

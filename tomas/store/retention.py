@@ -123,7 +123,7 @@ class RetentionMixin(RollupsMixin):
         def work(cur: cursor) -> list[TableStats]:
             cur.execute(
                 """
-                SELECT root.relname, sum(greatest(part.reltuples, 0))::bigint,
+                SELECT root.relname, sum(greatest(part.reltuples, 0)) FILTER (WHERE part.relkind = 'r')::bigint,
                        sum(pg_total_relation_size(part.oid))::bigint,
                        count(*) FILTER (WHERE part.oid <> root.oid)
                 FROM pg_class AS root JOIN pg_namespace AS space ON space.oid = root.relnamespace
