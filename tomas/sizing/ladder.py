@@ -29,7 +29,7 @@ class Ladder:
     factor: float = 2.0
     least_gb: float = 1.0 / 16.0
     failure_price: float = 3.0
-    restart_gb: float = 4.0
+    restart_gb: float = 6.0
 
     def allocation(self, first_gb: float, try_number: int = 1, cap_gb: float = np.inf) -> float:
         """GB of the try ``try_number``, counted from 1, where the first was planned with ``first_gb``."""

@@ -135,3 +135,18 @@ def test_latency_follows_the_input_and_never_rises_with_cores_or_gpu_share() -> 
     shares = [sizer.median_ms("blur", 4e6, 2, gpu_sm=share) for share in (10, 25, 50, 100)]
     assert cores == sorted(cores, reverse=True)
     assert shares == sorted(shares, reverse=True)
+
+
+def test_the_parallel_share_is_learned_once_two_allocations_were_seen() -> None:
+    serial, parallel = LatencySizer(), LatencySizer()
+    for number in range(16):
+        cores = 1 + number % 4
+        serial.update("t", 1e6, cores, 1000.0)
+        parallel.update("t", 1e6, cores, 1000.0 * (0.05 + 0.95 / cores))
+    assert serial.parallel_share("t") == 0.0
+    assert parallel.parallel_share("t") == 0.95
+    assert serial.median_ms("t", 1e6, 8) == pytest.approx(1000, rel=0.05)
+    assert parallel.median_ms("t", 1e6, 8) == pytest.approx(1000 * (0.05 + 0.95 / 8), rel=0.05)
+    alone = LatencySizer()
+    alone.update("t", 1e6, 2, 1000.0)
+    assert alone.parallel_share("t") is None
