@@ -318,3 +318,28 @@ def wait_for(condition: object, timeout_s: float = 20.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not come true in time"
         time.sleep(0.05)
+
+
+def test_a_clock_far_ahead_is_refused_and_told(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    meter = FixedMeter(HOST, Resources())
+    sampler = Sampler(store, [SMALL], meter=meter)
+    ahead = utc_now() + timedelta(hours=2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tomas.runtime.sampler.utc_now", lambda: ahead)
+        sampler.sample_once()
+    assert store.recent_samples(utc_now() - timedelta(days=1)) == []
+    assert "1 for future" in caplog.text
+    assert "Compare this host's clock" in caplog.text
+    sampler.sample_once()
+    assert len(store.recent_samples(utc_now() - timedelta(days=1))) == 1
+
+
+def test_readings_are_rolled_up_a_batch_at_a_time_before_anything_is_removed(store: Store) -> None:
+    now = utc_now().replace(minute=30, second=0, microsecond=0) - timedelta(days=1)
+    hours = 450
+    store.copy_samples(("old_1", now - timedelta(hours=i), *[1.0] * 12) for i in range(hours))
+    sampler = Sampler(store, [SMALL], meter=FixedMeter(HOST, Resources()), keep=timedelta(hours=100))
+    for seconds, left in ((0, hours + 1), (5, 102)):
+        sampler.sample_once(now + timedelta(seconds=seconds))
+        assert len(store.recent_samples(now - timedelta(days=30))) == pytest.approx(left, abs=2)
+    assert len(store.rollups(now - timedelta(days=30), now, bins=["old_1"])) == hours

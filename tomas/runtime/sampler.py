@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from tomas.errors import ConfigError, StoreUnavailable
 from tomas.schema import Bin, ExecutionRecord, Reservation, Resources, Sample, utc_now
-from tomas.store import Store
+from tomas.store import HOURS_PER_BATCH, Store
 from tomas.telemetry.host import HostMeter
 
 __all__ = ["Sampler"]
@@ -92,7 +92,7 @@ class Sampler:
         refused = {reason: count for reason, count in report.rejected.items() if reason != "conflict"}
         if refused:
             log.warning(
-                "Readings were refused (%s); rejected_row keeps them. Compare the clocks of this host and Postgres.",
+                "Readings were refused (%s); rejected_row keeps them. Compare this host's clock with Postgres.",
                 ", ".join(f"{count} for {reason}" for reason, count in sorted(refused.items())),
             )
         self._tidy(instant)
@@ -162,8 +162,10 @@ class Sampler:
         return use
 
     def _tidy(self, now: datetime) -> None:
+        """Roll up and prune, never for long: the next reading waits for it."""
         if self._rolled_up_at is None or not timedelta(0) <= now - self._rolled_up_at <= timedelta(minutes=5):
-            self._store.refresh_rollups()
+            if self._store.refresh_rollups(batches=1) == HOURS_PER_BATCH:
+                return  # more is waiting: go on after the next reading
             self._rolled_up_at = now
         if self._pruned_at is None or now - self._pruned_at > timedelta(hours=1):
             self._store.prune_samples(now - self._keep)

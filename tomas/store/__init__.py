@@ -12,10 +12,11 @@ from tomas.store.readings import ReadingsMixin, SampleArrays
 from tomas.store.records import RecordsMixin
 from tomas.store.reservations import ReservationsMixin, StoredReservation
 from tomas.store.retention import Pruned, RetentionMixin, TableStats
-from tomas.store.rollups import HourOfBin, Spread
+from tomas.store.rollups import HOURS_PER_BATCH, HourOfBin, Spread
 from tomas.store.samples import CopyReport, SamplesMixin
 
 __all__ = [
+    "HOURS_PER_BATCH",
     "CopyReport",
     "HourOfBin",
     "Pruned",

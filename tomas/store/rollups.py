@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import count
 from typing import Any
 
 from psycopg2.extensions import cursor
@@ -14,10 +15,10 @@ from tomas.store.connection import Database
 from tomas.store.encode import SAMPLE_FIELDS, SAMPLE_PARTS
 from tomas.store.samples import closed_until
 
-__all__ = ["HourOfBin", "RollupsMixin", "Spread"]
+__all__ = ["HOURS_PER_BATCH", "HourOfBin", "RollupsMixin", "Spread"]
 
 _LEVELS = (0.1, 0.5, 0.9)
-_BATCH = 400
+HOURS_PER_BATCH = 400
 """Hours of one bin per transaction."""
 _WIDTH = len(RESOURCE_NAMES)
 _COLUMNS = "bin, hour, readings, first_at, last_at, low, mean, high, quantiles"
@@ -66,18 +67,21 @@ class HourOfBin(Schema):
 class RollupsMixin(Database):
     """Hourly rollups; they stay when retention removes the readings."""
 
-    def refresh_rollups(self) -> int:
+    def refresh_rollups(self, *, batches: int | None = None) -> int:
         """Make the rollups anew of every hour that readings were added to; the number of hours of bins.
+
+        Each batch of :data:`HOURS_PER_BATCH` is a transaction; ``batches`` limits their number.
 
         Late rows and duplicates change nothing but the hours they fall into. Several may call it at once: one
         works at a time. Hours that retention has closed stay as they are.
         """
         total = 0
-        while True:
+        for _ in range(batches) if batches is not None else count():
             done = self._transaction(_refresh, repeatable=True)
             total += done
-            if done < _BATCH:
-                return total
+            if done < HOURS_PER_BATCH:
+                break
+        return total
 
     def rollups(self, start: datetime, end: datetime, *, bins: Sequence[str] | None = None) -> list[HourOfBin]:
         """Rollups of the hours that begin in ``[start, end)``, by bin and hour, as of the last refresh."""
@@ -109,7 +113,7 @@ class RollupsMixin(Database):
 
 def refresh_before(cur: cursor, before: datetime) -> None:
     """Make all rollups that wait of hours that begin before an instant, in this transaction."""
-    while _refresh(cur, before) == _BATCH:
+    while _refresh(cur, before) == HOURS_PER_BATCH:
         pass
 
 
@@ -122,7 +126,7 @@ def _refresh(cur: cursor, before: datetime | None = None) -> int:
         "DELETE FROM sample_stale WHERE (bin, hour) IN (SELECT DISTINCT bin, hour FROM sample_stale"
         " WHERE %(before)s::timestamptz IS NULL OR hour < %(before)s ORDER BY hour, bin LIMIT %(batch)s)"
         " RETURNING bin, hour",
-        {"batch": _BATCH, "before": before},
+        {"batch": HOURS_PER_BATCH, "before": before},
     )
     waiting = sorted(set(cur.fetchall()))
     closed = closed_until(cur)

@@ -149,6 +149,25 @@ def test_bins_that_nobody_knows_are_stored_and_named(store: Store) -> None:
     assert len(store.recent_samples(NOW - DAY, bins=["small_1", "never_1"])) == 2
 
 
+def test_arrays_hold_the_same_readings(store: Store) -> None:
+    rows = [
+        row(NOW - i * SECOND - timedelta(microseconds=i), i / 3, name) for i in range(40) for name in ("b_2", "a_1")
+    ]
+    copy(store, *rows)
+    since, until = NOW - 30 * SECOND, NOW - 10 * SECOND
+    for bins in (None, ["b_2", "never_1"], ["a_1", "b_2"], []):
+        wanted = [item for item in sorted(rows) if since <= item[1] <= until and (bins is None or item[0] in bins)]
+        found = store.sample_arrays(since, until=until, bins=bins)
+        flat = [
+            (name, datetime.fromtimestamp(0, UTC) + timedelta(microseconds=at), *free, *background, *reserved)
+            for name, arrays in found.items()
+            for at, free, background, reserved in zip(*(part.tolist() for part in arrays), strict=True)
+        ]
+        assert flat == wanted
+        samples = store.recent_samples(since, until=until, bins=bins)
+        assert [(item.bin, item.at, *item.free, *item.background, *item.reserved) for item in samples] == wanted
+
+
 def test_rows_are_read_no_further_ahead_than_they_are_stored(store: Store) -> None:
     seen = itertools.count()
     given = 0
