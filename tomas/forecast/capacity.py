@@ -1,4 +1,4 @@
-"""Curves of free capacity: naive, declared, or a low quantile of recent worker samples."""
+"""Curves of free capacity: naive, declared, or a low quantile forecast from recent worker samples."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from tomas.forecast.background import HIGH, LEAST_SAMPLES, Background, backgrounds
 from tomas.schema import RESOURCE_NAMES, Bin, CapacityCurve, Reservation, Sample
 
 __all__ = ["CPU_SHARE", "LEAST_SAMPLES", "NAIVE_STEP_MS", "QUANTILE", "forecast"]
 
 FloatArray = npt.NDArray[np.float64]
 
-QUANTILE = 0.1
-LEAST_SAMPLES = 3
-"""Fewer recent samples of a bin say less than its declared capacity."""
+QUANTILE = 1 - HIGH
 CPU_SHARE = 0.5
 """Processor time is shared, not held: whatever runs beside it, a step gets at least this share of its bin."""
 NAIVE_STEP_MS = 7500
@@ -43,11 +42,12 @@ def forecast(
 ) -> list[CapacityCurve]:
     """Free capacity of each bin from ``start_at`` on, other plans' reservations subtracted.
 
-    Without naive curves, a bin with at least :data:`LEAST_SAMPLES` samples gets, per resource, the 10 %
-    quantile of declared capacity minus background; another bin its declared capacity. What TOMAS's own
-    steps use is not background: it is subtracted as reservations, each for its own time. A reservation
-    that is past its end, and still given, belongs to a step that overruns; it is taken to last as long
-    again as it was planned.
+    Without naive curves, a bin's curve is the 10 % quantile of declared capacity minus background: forecast from
+    the bin's samples (source ``learned``, :mod:`tomas.forecast.background`), with fewer samples their quantile
+    (``samples``), with fewer than :data:`LEAST_SAMPLES` the declared capacity (``declared``). What TOMAS's own
+    steps use is not background: it is subtracted as reservations, each for its own time. A reservation that is
+    past its end, and still given, belongs to a step that overruns; it is taken to last as long again as it was
+    planned.
 
     :param samples: recent ones, of any bin.
     :param reservations: of other plans, still active.
@@ -61,32 +61,37 @@ def forecast(
     for item in reservations:
         held.setdefault(item.bin, []).append(item)
     cells = max(1, math.ceil(horizon_ms / step_ms))
+    known = {} if naive else backgrounds(by_bin, start_at)
     return [
-        _curve(place, by_bin.get(place.name, []), held.get(place.name, []), start_at, cells, step_ms, naive)
+        _curve(place, known.get(place.name), held.get(place.name, []), start_at, cells, step_ms, naive)
         for place in bins
     ]
 
 
 def _curve(
     place: Bin,
-    samples: Sequence[Sample],
+    found: Background | None,
     held: Sequence[Reservation],
     start_at: datetime,
     cells: int,
     step_ms: int,
     naive: bool,
 ) -> CapacityCurve:
-    source: Literal["naive", "samples", "declared"]
+    source: Literal["naive", "samples", "declared", "learned"]
     capacity = np.array(list(place.capacity))
     spread = 0.0
     if naive:
         source, free = "naive", _naive(capacity, cells, step_ms)
-    elif len(samples) >= LEAST_SAMPLES:
-        low = _quantile(capacity, samples)
-        spread = _spread(capacity, samples, low)
-        source, free = "samples", np.tile(low, (cells, 1))
-    else:
+    elif found is None:
         source, free = "declared", np.tile(capacity, (cells, 1))
+    else:
+        source = "learned" if found.learned else "samples"
+        low, median = _free(capacity, found.high), np.maximum(capacity - found.median, 0.0)
+        has = capacity > 0
+        spread = float(np.max(np.maximum(median - low, 0.0)[:, has] / capacity[has], initial=0.0))
+        until = (np.append(found.ends_s, np.inf) - start_at.timestamp()) * 1000.0
+        # A cell takes the forecast of its end; what is forecast last holds on.
+        free = low[np.searchsorted(until[:-1], (np.arange(cells) + 1) * step_ms - 1e-6)]
     for item in held:
         first, last = _cells(item, start_at, step_ms)
         if last > 0 and first < cells:
@@ -95,9 +100,8 @@ def _curve(
     free = np.maximum(free, 0.0)
     changes = np.flatnonzero((np.diff(free, axis=0) != 0).any(axis=1))
     length = int(changes[-1]) + 2 if changes.size else 1
-    columns = {
-        name: [round(float(value), 6) for value in free[:length, i]] for i, name in enumerate(RESOURCE_NAMES)
-    }
+    values = np.round(free[:length], 6)
+    columns = {name: values[:, i].tolist() for i, name in enumerate(RESOURCE_NAMES)}
     return CapacityCurve(
         bin=place.name,
         start_at=start_at,
@@ -118,19 +122,11 @@ def _naive(capacity: FloatArray, cells: int, step_ms: int) -> FloatArray:
     return free
 
 
-def _quantile(capacity: FloatArray, samples: Sequence[Sample]) -> FloatArray:
-    background = np.array([list(sample.background) for sample in samples])
-    free = np.quantile(np.maximum(capacity - background, 0.0), QUANTILE, axis=0, method="lower")
-    free[0] = max(free[0], CPU_SHARE * capacity[0])
-    return np.asarray(np.minimum(free, capacity))
-
-
-def _spread(capacity: FloatArray, samples: Sequence[Sample], low: FloatArray) -> float:
-    """How far the median lies above ``low``, as the largest share of the capacity over the resources."""
-    background = np.array([list(sample.background) for sample in samples])
-    median = np.median(np.maximum(capacity - background, 0.0), axis=0)
-    has = capacity > 0
-    return float(np.max(np.maximum(median - low, 0.0)[has] / capacity[has], initial=0.0))
+def _free(capacity: FloatArray, background: FloatArray) -> FloatArray:
+    """Of shape (knots, resources), between zero and the capacity."""
+    free = np.clip(capacity - background, 0.0, capacity)
+    free[:, 0] = np.maximum(free[:, 0], CPU_SHARE * capacity[0])
+    return np.asarray(free)
 
 
 def _cells(item: Reservation, start_at: datetime, step_ms: int) -> tuple[int, int]:

@@ -5,7 +5,7 @@ What happens to a reading is fixed here:
 ====================  =================================================================================
 NaN or infinite       left out, counted
 negative              left out, counted: no resource has less than nothing in use
-from the future       later than ``now`` and one step: left out, counted (a clock that was set forward)
+from the future       later than ``now`` and a tolerance: left out, counted (a clock that was set forward)
 too old               before ``now - keep_s``: left out, counted
 late                  arrived after a newer one (also what a clock set back looks like): sorted in, counted
 duplicate             same instant as another: the one that arrived last counts, the others are counted
@@ -95,6 +95,7 @@ def clean_series(
     *,
     step_s: float | None = None,
     now_s: float | None = None,
+    ahead_s: float | None = None,
     keep_s: float | None = None,
 ) -> CleanSeries:
     """Clean readings in the order in which they arrived.
@@ -102,7 +103,8 @@ def clean_series(
     :param at_s: their instants, seconds since any epoch.
     :param values: shape (channels, readings), amounts in use or free, none below zero.
     :param step_s: seconds between points; default: the median distance of the readings.
-    :param now_s: readings more than a step later are from the future; default: none is.
+    :param now_s: readings more than ``ahead_s`` later are from the future; default: none is.
+    :param ahead_s: by how much clocks may differ; default: one step.
     :param keep_s: readings older than this before ``now_s`` are too old.
     :raises DataError: shapes do not match, or the step is not positive.
     """
@@ -118,7 +120,11 @@ def clean_series(
         negative = finite & (table < 0).any(axis=0)
     good = finite & ~negative
     step = step_s or _usual_step(at[good])
-    future = good & (at > now_s + step) if now_s is not None else np.zeros(read, dtype=bool)
+    future = (
+        good & (at > now_s + (step if ahead_s is None else ahead_s))
+        if now_s is not None
+        else np.zeros(read, dtype=bool)
+    )
     old = good & (at < now_s - keep_s) if now_s is not None and keep_s is not None else np.zeros(read, dtype=bool)
     kept = np.flatnonzero(good & ~future & ~old)
     newest = np.maximum.accumulate(at[kept]) if kept.size else at[kept]
