@@ -1,10 +1,10 @@
 """List scheduling of multi-mode activities under time-varying capacities.
 
-A serial schedule-generation scheme: activities are placed one after the other, most urgent first, each at its
-earliest feasible time. Urgency is the latest finish time of the critical-path method (Kolisch, "Serial and
-parallel resource-constrained project scheduling methods revisited", EJOR 1996). Modes are chosen by prices of the
-bins, and schedules refined by forward-backward passes ("justification": Valls, Ballestín and Quintanilla,
-"Justification and RCPSP: a technique that pays", EJOR 2005).
+A serial schedule-generation scheme places activities one after the other, most urgent first, each at its earliest
+feasible time; a parallel one is tried as well. Urgency is the latest finish time of the critical-path method
+(Kolisch, "Serial and parallel resource-constrained project scheduling methods revisited", EJOR 1996). Modes are
+chosen by prices of the bins, and schedules refined by forward-backward passes ("justification": Valls, Ballestín
+and Quintanilla, "Justification and RCPSP: a technique that pays", EJOR 2005).
 """
 
 from __future__ import annotations
@@ -16,13 +16,29 @@ from dataclasses import dataclass
 from random import Random
 
 from tomas.schedule.compiled import Compiled, Option
+from tomas.schedule.parallel import place_in_parallel
 
 __all__ = ["Placement", "best_placement", "place", "query_cost"]
 
 _EPSILON = 1e-6
 _FIXED_QUERIES = 60_000
 """Earliest starts after which no further equal prices are tried; with 1000 activities they take a second."""
-_PRICES = (0.0, 1.0, 0.35, 2.0, 0.1, 0.7, 4.0, 0.2, 1.4, 0.5, 8.0, 3.0, 16.0)
+_TRIALS = (
+    *(
+        (0.0, False),
+        (0.0, True),
+        (2.0, False),
+        (1.0, False),
+        (0.35, False),
+        (0.35, True),
+        (0.7, False),
+        (4.0, False),
+    ),
+    *((1.0, True), (0.1, False), (0.2, False), (3.0, True), (1.4, False), (0.5, False), (8.0, False)),
+)
+"""Price of every bin, and whether placement is parallel."""
+_FITS_PER_QUERY = 2
+"""Whether something fits now is answered faster than when it fits."""
 _LEAST_PRICE = 0.02
 _VARIATION = 0.5
 _JUSTIFICATIONS = 3
@@ -57,7 +73,7 @@ def best_placement(compiled: Compiled, bound: float, *, queries: int = 0, seed: 
 
     Every bin has a price: what a millisecond of all of it is worth, in milliseconds of a later end. A pass takes
     the mode with the least end plus price x area, and orders activities by the longest path over modes that are
-    cheap at these prices. Equal prices come first, from 0 (as fast as possible) to 16 (as little as possible); then
+    cheap at these prices. Equal prices come first, from 0 (as fast as possible) to 8 (as little as possible); then
     the best prices are varied at random, bin by bin. Passes backwards and forwards refine each placement.
 
     :param bound: a placement that ends there is optimal and taken at once.
@@ -71,44 +87,53 @@ def best_placement(compiled: Compiled, bound: float, *, queries: int = 0, seed: 
     single = per_pass == len(compiled)
     best: Placement | None = None
     prices = [0.0] * bins
+    parallel = False
     fixed = _FIXED_QUERIES
     trial = 0
     while True:
-        equal = trial == 0 or (trial < len(_PRICES) and fixed >= per_pass)
+        equal = trial == 0 or (trial < len(_TRIALS) and fixed >= per_pass)
         if not equal and (queries < per_pass or best is None):
             break
         if equal:
-            tried = [_PRICES[trial]] * bins
+            tried, manner = [_TRIALS[trial][0]] * bins, _TRIALS[trial][1]
         else:
+            manner = parallel
             tried = [
                 max(_LEAST_PRICE, price) * math.exp(random.gauss(0.0, _VARIATION))
                 if random.random() < 0.5
                 else price
                 for price in prices
             ]
-        found, asked = _refined(compiled, tried, bound)
+        found, asked = _refined(compiled, tried, bound, parallel=manner)
         if equal:
             fixed -= asked
         else:
             queries -= asked
         trial += 1
         if found is not None and (best is None or found.key <= best.key):
-            best, prices = found, tried
-        if single or (best is not None and best.makespan <= bound + _EPSILON):
+            best, prices, parallel = found, tried, manner
+        if (best is not None and best.makespan <= bound + _EPSILON) or (single and trial == 2):
             break
     return best
 
 
 def query_cost(compiled: Compiled) -> float:
     """What asking for an earliest start costs, relative to 100 activities: timelines grow with them."""
-    return 0.8 + len(compiled) / 500.0
+    return 0.7 + len(compiled) / 300.0
 
 
-def _refined(compiled: Compiled, prices: Sequence[float], bound: float) -> tuple[Placement | None, int]:
+def _refined(
+    compiled: Compiled, prices: Sequence[float], bound: float, *, parallel: bool
+) -> tuple[Placement | None, int]:
     """One placement at these prices, refined; and how many earliest starts that took."""
     per_pass = sum(len(group) for group in compiled.options)
-    current = place(compiled, _urgency(compiled, prices), prices)
-    asked = per_pass
+    urgency = _urgency(compiled, prices)
+    if parallel:
+        placed, asked = place_in_parallel(compiled, urgency, prices)
+        current = Placement(*placed) if placed else None
+        asked = max(per_pass, asked // _FITS_PER_QUERY)
+    else:
+        current, asked = place(compiled, urgency, prices), per_pass
     for _ in range(_JUSTIFICATIONS):
         if current is None or current.makespan <= bound + _EPSILON:
             break

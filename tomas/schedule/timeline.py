@@ -60,6 +60,22 @@ class Timeline:
                 begin = starts[row]
         return math.inf
 
+    def fits(self, need: Need, start: float, duration: float) -> bool:
+        """Whether ``need`` fits from ``start`` on for ``duration`` ms."""
+        starts = self._starts
+        first, rows = max(0, bisect_right(starts, start) - 1), len(starts)
+        end = start + duration - _EPSILON
+        for index, amount in need:
+            column = self._free[index]
+            row = first
+            while True:
+                if column[row] < amount - _EPSILON:
+                    return False
+                row += 1
+                if row == rows or starts[row] >= end:
+                    break
+        return True
+
     def latest(self, need: Need, not_after: float, duration: float, not_before: float) -> float:
         """The last start from which ``need`` fits for ``duration`` ms up to an end ≤ ``not_after``; -inf if none.
 

@@ -235,3 +235,32 @@ def test_times_that_are_no_whole_milliseconds() -> None:
     made = schedule(problem(*steps, Activity("x", (mode(3, 1, 20.5),)), Activity("y", (mode(1, 1, 20.5),))))
     assert violations(problem(*steps), made) == []
     assert made.makespan_ms == pytest.approx(71.75)
+
+
+def test_list_scheduling_takes_the_better_of_the_serial_and_the_parallel_scheme() -> None:
+    from tomas.schedule.compiled import compile_problem
+    from tomas.schedule.listing import place
+    from tomas.schedule.parallel import place_in_parallel
+
+    task = own_kind(80, width=1.0, seed=7)
+    compiled = compile_problem(task)
+    prices = [0.0] * len(task.capacities)
+    placed, asked = place_in_parallel(compiled, compiled.tails, prices)
+    assert placed is not None
+    assert asked >= len(compiled)
+    starts, chosen = placed
+    times = {a.id: (s, a.modes[o.index]) for a, s, o in zip(task.activities, starts, chosen, strict=True)}
+    assert check(task, times) == []
+    serial = place(compiled, compiled.tails, prices)
+    assert serial is not None
+    parallel = max(s + o.duration for s, o in zip(starts, chosen, strict=True))
+    assert list_schedule(task).makespan_ms <= min(parallel, serial.makespan)
+
+
+def test_the_parallel_scheme_gives_up_where_room_has_gone_for_good() -> None:
+    from tomas.schedule.compiled import compile_problem
+    from tomas.schedule.parallel import place_in_parallel
+
+    capacity = Capacity(np.array([0.0, 100.0]), np.array([[4.0, 8.0], [0.0, 8.0]]))
+    task = problem(*(Activity(f"s{i}", (mode(4, 1, 80),)) for i in range(2)), capacities={"b1": capacity})
+    assert place_in_parallel(compile_problem(task), [1.0, 1.0], [0.0])[0] is None
