@@ -1,4 +1,4 @@
-"""``tomas sizes``: what the runs of a tool needed, what its next run is given, and how far that can be trusted."""
+"""``tomas sizes``: what the runs of a tool needed, what its next one will, and how far that can be trusted."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def sizes(
         Path | None, typer.Option("--picture", help="Draw peaks and run times to this .png, .svg or .pdf.")
     ] = None,
 ) -> None:
-    """Show peaks and run times of a tool by input size and cores, and what its next run would be given."""
+    """Show peaks and run times of a tool by input size and cores, and what its next run is foretold to need."""
     from tomas.sizing.replay import replay
 
     tools, profiles, records = _history(tool, use_store)
@@ -144,7 +144,7 @@ def _next(tool: Tool, history: Replay, runs: Sequence[Foretold], input_bytes: fl
     wanted = [input_bytes] if input_bytes is not None else [seen[0], seen[len(seen) // 2], seen[-1]] if seen else []
     wanted = list(dict.fromkeys(wanted)) or [float(tool.input_size.small_max_bytes)]
     cores = sorted({run.cores for run in runs if not run.gpu_sm}) or [1.0]
-    columns = ("input", "given", "median", "foretold to fail", *(f"time on {count:g}" for count in cores[:4]))
+    columns = ("input", "enough", "median", "foretold to fail", *(f"time on {count:g}" for count in cores[:4]))
     table = new_table("The next run", *columns, right=columns)
     basis, count = "", 0
     for size in wanted:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,6 +29,7 @@ _UNIFORM_RANKS = 10.0
 _LEAST_TOOLS = 8
 _SHARES = (0.125, 0.25, 0.5, 1.0)
 _TENANT_RUNS = 8
+_TENANT_WINDOW = 128
 _BOUNDS = 16
 _MEMBERS = 4
 _ROUND_UP = 1.0005
@@ -55,7 +57,7 @@ class MemoryRun:
 
     :ivar peak_gb: measured peak; where ``out_of_memory``, the limit at which it broke.
     :ivar step: the tries of one step share it; they count as one run.
-    :ivar tenant: whose run it was; no tenant outweighs the others together by much.
+    :ivar tenant: whose run it was; where one runs a tool far more often than all others, not all its runs count.
     :ivar profile: from a profile table, not from a run of a plan.
     """
 
@@ -104,7 +106,7 @@ class MemorySizer:
         self._ranks: list[float] = []
         self._tool_ranks: dict[str, list[float]] = {}
         self._shares: dict[str, tuple[float, int]] = {}
-        self._tenants: dict[str, dict[str, int]] = {}
+        self._tenants: dict[str, deque[tuple[str, bool]]] = {}
         self._bounds: dict[str, dict[str, tuple[float, float]]] = {}
 
     @property
@@ -194,10 +196,11 @@ class MemorySizer:
         if run.step is not None:
             self._bounds.get(run.tool, {}).pop(run.step, None)
         if run.profile:
-            self._learn(self._profiles, run.tool, size, value, 1.0)
+            self._learn(self._profiles, run.tool, size, value)
             return
-        weight = self._weight(run)
-        rank = self._learn(self._tools, run.tool, size, value, weight)
+        if not self._counts(run):
+            return
+        rank = self._learn(self._tools, run.tool, size, value)
         self._tools[run.tool].bounds = self._bounds.get(run.tool, {})
         if rank is not None:
             self._rank(run.tool, rank)
@@ -222,14 +225,12 @@ class MemorySizer:
         if run.tool in self._tools:
             self._tools[run.tool].bounds = bounds
 
-    def _learn(
-        self, states: dict[str, Mixture], key: str, size: float, value: float, weight: float
-    ) -> float | None:
+    def _learn(self, states: dict[str, Mixture], key: str, size: float, value: float) -> float | None:
         prior = self._learned_sum / self._learned_sum.sum()
         if key not in states:
             states[key] = Mixture(size, value, prior)
             return None
-        return states[key].learn(size, value, prior, weight=weight)
+        return states[key].learn(size, value, prior)
 
     def _rank(self, tool: str, rank: float) -> None:
         for ranks, most in ((self._ranks, _RANKS), (self._tool_ranks.setdefault(tool, []), _RANKS // 2)):
@@ -237,15 +238,16 @@ class MemorySizer:
             if len(ranks) > most:
                 del ranks[0]
 
-    def _weight(self, run: MemoryRun) -> float:
-        """Less than 1 once a tenant has given more runs than all others and a few."""
+    def _counts(self, run: MemoryRun) -> bool:
+        """Whether to learn from a run: of the latest, no tenant may have many more than all others."""
         if run.tenant is None:
-            return 1.0
-        counts = self._tenants.setdefault(run.tool, {})
-        counts[run.tenant] = counts.get(run.tenant, 0) + 1
-        own = counts[run.tenant]
-        others = sum(counts.values()) - own
-        return min(1.0, (_TENANT_RUNS + others) / own) if others else 1.0
+            return True
+        recent = self._tenants.setdefault(run.tool, deque(maxlen=_TENANT_WINDOW))
+        others = sum(tenant != run.tenant for tenant, _ in recent)
+        own = sum(tenant == run.tenant and counted for tenant, counted in recent)
+        counted = not others or own < others + _TENANT_RUNS
+        recent.append((run.tenant, counted))
+        return counted
 
 
 def _together(parts: list[tuple[Array, Array]]) -> tuple[Array, Array]:

@@ -38,12 +38,15 @@ _FORGET = 0.95
 _WINDOW = 128
 _LEVEL_RUNS = 64
 _NEAREST = 3
+_AGE = 1e-4
+_RUN_AGES = (np.arange(_WINDOW)[:, None] - np.arange(_WINDOW)[None, :]) % _WINDOW
+"""Of the run kept at a place, when the latest is kept at another."""
 _CLIP = math.log(4.0)
 """A single run moves a level by at most this, in logarithms, divided by the number of runs."""
 _OWN_RUNS = 12.0
 """Runs after which a tool's own deviations weigh as much as the mixture's assumed ones."""
 _LEAST_OWN = 2
-_LEAST_WEIGHT = 1e-3
+_LEAST_WEIGHT = 0.01
 _BOUND_GROWTH = math.log(1.5)
 
 _SPREAD = np.array([-2.0, -1.0, 0.0, 0.7, 1.3, 2.0, 3.0, 4.6, 7.2])
@@ -97,7 +100,8 @@ class Mixture:
         curve[: len(_ODDS)] = np.log((1.0 + _ODDS * math.exp(growth)) / (1.0 + _ODDS))
         curve[len(_ODDS) : -1] = _POWERS * growth
         kept = min(self._kept, _WINDOW)
-        distance = np.abs(self._sizes[:kept] - size)
+        # Of runs equally near, the latest tell most.
+        distance = np.abs(self._sizes[:kept] - size) + _AGE * _RUN_AGES[(self._kept - 1) % _WINDOW][:kept]
         near = np.argpartition(distance, _NEAREST - 1)[:_NEAREST] if kept > _NEAREST else np.arange(kept)
         closeness = 1.0 / (0.02 + distance[near])
         best = int(self.weights[:-1].sum(axis=1).argmax())
@@ -175,11 +179,10 @@ class Mixture:
         grid, below = self.distribution(size)
         return float(np.interp(0.5, below, grid))
 
-    def learn(self, size: float, value: float, prior: Array, *, weight: float = 1.0) -> float:
+    def learn(self, size: float, value: float, prior: Array) -> float:
         """Weigh shapes and scales by how they foretold this run, then let it move their levels.
 
         :param prior: towards which old evidence is forgotten.
-        :param weight: of the run, at most 1.
         :return: the probability that was given to a value at most this; over many runs it is uniform.
         """
         curve = self._curve(size)
@@ -187,12 +190,12 @@ class Mixture:
         scales = self._scales()
         rank = self._rank(error, scales)
         density = -(_FREEDOM + 1.0) / 2.0 * np.log1p((error[:, None] / scales) ** 2 / _FREEDOM) - np.log(scales)
-        logs = _FORGET * np.log(self.weights + 1e-12) + (1.0 - _FORGET) * np.log(prior + 1e-12) + weight * density
+        logs = _FORGET * np.log(self.weights + 1e-12) + (1.0 - _FORGET) * np.log(prior + 1e-12) + density
         weights = np.exp(logs - logs.max())
         self.weights = weights / weights.sum()
         self._errors[self._judged % _WINDOW] = error
         self._judged += 1
-        self._level = self._level + weight * error / (min(self.runs, _LEVEL_RUNS) + 1.0)
+        self._level = self._level + error / (min(self.runs, _LEVEL_RUNS) + 1.0)
         self._level[-1] *= 0.5
         self._keep(size, value, curve)
         self.runs += 1

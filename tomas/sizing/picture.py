@@ -58,8 +58,11 @@ def draw_sizes(tool: str, family: str | None, history: Replay, path: Path) -> No
         low, high = axes.dataLim.y0, axes.dataLim.y1
         if high > _WIDE * max(low, 1e-9):
             axes.set_yscale("log")
+            axes.yaxis.set_minor_formatter("{x:g}")
         else:
             axes.set_ylim(0.0, 1.15 * high)
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_major_formatter("{x:g}")
         axes.set_xlabel("input, MB")
         axes.grid(color=_GRID, which="major")
         axes.set_axisbelow(True)
@@ -83,7 +86,7 @@ def _memory(
             [(item.input_bytes or 1.0) / 1e6 for item in broken], [item.peak_gb for item in broken],
             marker="^", s=26, color=_RED, label="ran out of memory here",
         )  # fmt: skip
-    axes.plot(grid / 1e6, [choice.gb for choice in choices], color=_INK, label="given to the next run")  # type: ignore[attr-defined]
+    axes.plot(grid / 1e6, [choice.gb for choice in choices], color=_INK, label="enough for the next run")  # type: ignore[attr-defined]
     axes.plot(  # type: ignore[attr-defined]
         grid / 1e6,
         [choice.median_gb for choice in choices],
