@@ -138,11 +138,12 @@ def _refresh(cur: cursor, before: datetime | None = None) -> int:
             " (SELECT * FROM unnest(%(bins)s::text[], %(hours)s::timestamptz[]))",
             values,
         )
+        # Aggregated inside the LATERAL, so that each hour is an index scan of its own whatever the statistics say.
         cur.execute(
-            f"INSERT INTO sample_rollup ({_COLUMNS}) SELECT bin, stale.hour, {_AGGREGATES}"  # noqa: S608 - fixed names
+            f"INSERT INTO sample_rollup ({_COLUMNS}) SELECT stale.name, stale.hour, found.*"  # noqa: S608 - fixed names
             " FROM unnest(%(bins)s::text[], %(hours)s::timestamptz[]) AS stale (name, hour)"
-            " CROSS JOIN LATERAL (SELECT * FROM sample WHERE bin = stale.name AND at >= stale.hour"
-            " AND at < stale.hour + interval '1 hour') AS reading GROUP BY bin, stale.hour",
+            f" CROSS JOIN LATERAL (SELECT {_AGGREGATES} FROM sample WHERE bin = stale.name AND at >= stale.hour"
+            " AND at < stale.hour + interval '1 hour') AS found (readings) WHERE found.readings > 0",
             values,
         )
     return len(waiting)
