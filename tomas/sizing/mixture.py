@@ -46,7 +46,7 @@ _CLIP = math.log(4.0)
 _OWN_RUNS = 12.0
 """Runs after which a tool's own deviations weigh as much as the mixture's assumed ones."""
 _LEAST_OWN = 2
-_LEAST_WEIGHT = 0.01
+_LEAST_WEIGHT = 1e-3
 _BOUND_GROWTH = math.log(1.5)
 
 _SPREAD = np.array([-2.0, -1.0, 0.0, 0.7, 1.3, 2.0, 3.0, 4.6, 7.2])
