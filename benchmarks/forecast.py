@@ -47,6 +47,7 @@ class Pool:
     held_out: dict[str, float] = field(default_factory=dict)
     ets: dict[str, float] = field(default_factory=dict)
     """Losses where AutoETS was run."""
+    ets_forecasts: int = 0
     covered: float = 0.0
     points: int = 0
     brier: dict[str, float] = field(default_factory=dict)
@@ -57,12 +58,10 @@ class Pool:
         return min(BASELINES, key=lambda name: self.loss.get(name, float("inf")))
 
     def ratio(self) -> float | None:
-        """Against the best baseline; AutoETS counts by how it did where it was run."""
-        if not self.series:
-            return None
+        """Against the best baseline; AutoETS is one of them where it made every forecast."""
         best = self.loss[self.best()]
-        if self.ets:
-            best *= min(1.0, self.ets[ETS] / max(self.ets[self.best()], 1e-300))
+        if self.ets and self.ets_forecasts == self.forecasts:
+            best = min(best, self.ets[ETS])
         return self.loss[OURS] / best if best > 0 else None
 
 
@@ -152,6 +151,7 @@ def _series(pool: Pool, name: str, values: FloatArray, season: int | None, ets_o
     pool.points += truth.size
     if ets_origins:
         some = np.unique(np.linspace(0, len(origins) - 1, ets_origins).round().astype(int))
+        pool.ets_forecasts += len(some)
         fitted = auto_ets(values, origins[some], HORIZON)
         for method, quantiles in {ETS: fitted, **{key: item[some] for key, item in found.items()}}.items():
             _add(pool.ets, method, pinball(quantiles, LEVELS, truth[some]).mean(axis=-1).sum())
@@ -187,6 +187,7 @@ def _pool_figures(pool: Pool) -> dict[str, object]:
         "series": pool.series,
     }
     if pool.ets:
+        figures["ets_forecasts"] = pool.ets_forecasts
         figures["ets_ratio_best_baseline_where_run"] = _share(pool.ets[ETS], pool.ets[best])
         figures["ql_ratio_ets_where_run"] = _share(pool.ets[OURS], pool.ets[ETS])
     return figures
