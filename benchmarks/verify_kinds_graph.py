@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from benchmarks.verify_kinds import kind
-from benchmarks.verify_kinds_data import some_step
+from benchmarks.verify_kinds_data import has_room, some_step
 from benchmarks.verify_world import TOOLS, Case
 from tomas.schema import PlanStep, RequestBinding, RequestInput, StepBinding
 
@@ -41,7 +41,9 @@ def _(case: Case, rng: random.Random) -> Case | None:
 
 
 @kind("step ids differ in case", "differ in case alone")
-def _(case: Case, rng: random.Random) -> Case:
+def _(case: Case, rng: random.Random) -> Case | None:
+    if not has_room(case):
+        return None
     step = case.plan.steps[some_step(case, rng)]
     twin = step.model_copy(update={"id": step.id.upper()})
     return case.of_plan(steps=[*case.plan.steps, twin])
@@ -82,8 +84,10 @@ def _(case: Case, rng: random.Random) -> Case | None:
 
 
 @kind("cycle at equal times", "in a cycle")
-def _(case: Case, rng: random.Random) -> Case:
+def _(case: Case, rng: random.Random) -> Case | None:
     """Two steps of almost no length that wait for each other; a sharp clock tells no order."""
+    if not has_room(case):
+        return None
     index = some_step(case, rng)
     step = case.plan.steps[index].model_copy(update={"depends_on": ["loop"], "inputs": {}})
     loop = step.model_copy(update={"id": "loop", "depends_on": [step.id]})

@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.verify_judge import instants, loads
 from benchmarks.verify_kinds import kind
-from benchmarks.verify_kinds_data import NAN, some_step
+from benchmarks.verify_kinds_data import NAN, has_room, some_step
 from benchmarks.verify_plans import UNITS
 from benchmarks.verify_world import Case
 from tomas.schema import RESOURCE_NAMES, Bin, CapacityCurve, Reservation, Resources, StepBinding
@@ -142,7 +142,7 @@ def _(case: Case, _rng: random.Random) -> Case | None:
 def _(case: Case, rng: random.Random) -> Case | None:
     """A step shorter than the tolerance in time still loads the instant at which it starts."""
     found = _loaded(case, rng)
-    if found is None or (which := _used(found[3], rng)) is None:
+    if found is None or not has_room(case) or (which := _used(found[3], rng)) is None:
         return None
     place, _, instant, own, _ = found
     name = RESOURCE_NAMES[which]

@@ -55,6 +55,7 @@ def catalogue(good: int, per_kind: int) -> Iterator[Specimen]:
     for _ in range(good):
         yield Specimen("good", good_case(rng, rng.randint(1, 6)), None)
     for kind in [*kinds_of(heavy=False), *kinds_of(heavy=True)]:
+        rng = random.Random(kind.name)  # noqa: S311 - of its own, so that kinds do not depend on each other
         made = 0
         while made < (1 if kind.heavy else per_kind):
             case = kind.corrupt(good_case(rng, rng.randint(1, 6)), rng)
@@ -189,6 +190,17 @@ def edges() -> Iterator[Specimen]:
         yield Specimen(f"not quite {size:g} cores", vast.of_curve(0, cpu_cores=[size * 0.999]), "are forecast free")
     yield Specimen("nothing costs anything", free, None)
     endless = replace(free, prices={**prices, "gpu_hour": float("inf")})
+    for price in (float("nan"), -1.0, -1e-300):
+        unsound = replace(free, prices={**prices, "gpu_hour": price})
+        yield Specimen(f"a price of {price}", unsound, "no sound price is given per gpu_hour")
+    yield Specimen("no prices", replace(free, prices=None), "no sound price is given per cpu_core_hour, ")
+    decision = one.plan.steps[0].allocation
+    for excess, says in ((1e-4, "is allotted less cpu_cores than its floor"), (1e-7, None)):
+        floored = decision.model_copy(update={"floor": Resources(cpu_cores=1 + excess)})
+        yield Specimen(f"a floor {excess:g} higher", one.of_step(0, allocation=floored), says)
+    for excess, says in ((1e-5, "pool_slots is 25, but its dominant share takes 26"), (1e-9, None)):
+        more = decision.model_copy(update={"final": Resources(cpu_cores=1 + excess)})
+        yield Specimen(f"{excess:g} more than 25 slots", one.of_step(0, allocation=more), says)
     yield Specimen("an infinite price", endless, "no sound price is given per gpu_hour")
     yield Specimen("reservation on another bin", replace(reserved(one, 0, 1000, 100), bins=one.bins), "pool slots")
     yield Specimen("routes", replace(one, routes=Routes({one.bins[0].pool: 100}, [one.bins[0].queue])), None)
@@ -209,6 +221,13 @@ def words() -> Iterator[Specimen]:
     yield Specimen("deadline kept", waits.of_request(deadline_s=6.0), None)
     says = "at 500 ms: 1 cpu_cores of the plan and 3.5 reserved by others exceed its 4\\.$"
     yield Specimen("reserved by others", reserved(one, 500, 600, 1, cpu_cores=3.5), says)
+    hours = 1 / 3600
+    yield Specimen("all of the budget", one.of_request(budget=Budget(cpu_core_hours=hours)), None)
+    tight = one.of_request(budget=Budget(cpu_core_hours=hours / 1.0005))
+    yield Specimen("too little budget", tight, "it takes 0.000277778 of the budget's 0.000277639 cpu_core_hours")
+    bare = one.plan.model_copy()
+    del bare.__dict__["warnings"]
+    yield Specimen("no warnings at all", replace(one, plan=bare), "what its own JSON gives back, in warnings")
     yield Specimen(
         "30 steps that are none", one.of_plan(steps=[None] * 30), r"breaks 20 rule\(s\).*There are more\.$"
     )
