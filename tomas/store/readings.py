@@ -5,15 +5,14 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from psycopg2.extensions import cursor
-from pydantic import TypeAdapter
 
 from tomas.errors import StoreError
-from tomas.schema import RESOURCE_NAMES, Plan, Sample
+from tomas.schema import RESOURCE_NAMES, Plan, Resources, Sample
 from tomas.store.citation import cite_samples, cited_interval
 from tomas.store.connection import Database
 from tomas.store.encode import SAMPLE_FIELDS, instant, unpack_samples
@@ -22,9 +21,13 @@ __all__ = ["ReadingsMixin", "SampleArrays"]
 
 _AMOUNTS = ", ".join(SAMPLE_FIELDS[2:])
 _WIDTH = len(RESOURCE_NAMES)
-_SAMPLES = TypeAdapter(list[Sample])
+_OF_SAMPLE, _OF_RESOURCES = set(Sample.model_fields), set(Resources.model_fields)
+_set = object.__setattr__
 _UNIX_US = 946_684_800_000_000
 """From 1970 to 2000, where Postgres counts from."""
+
+
+M = TypeVar("M", Sample, Resources)
 
 
 class SampleArrays(NamedTuple):
@@ -50,18 +53,20 @@ class ReadingsMixin(Database):
         """
         names, places, times, amounts = self._read(since, until, bins)
         instants = {time: instant(time) for time in set(times.tolist())}
-        return _SAMPLES.validate_python(
-            [
+        return [
+            _built(
+                Sample,
+                _OF_SAMPLE,
                 {
                     "bin": names[place],
                     "at": instants[time],
-                    "free": dict(zip(RESOURCE_NAMES, row[:_WIDTH], strict=True)),
-                    "background": dict(zip(RESOURCE_NAMES, row[_WIDTH : 2 * _WIDTH], strict=True)),
-                    "reserved": dict(zip(RESOURCE_NAMES, row[2 * _WIDTH :], strict=True)),
-                }
-                for place, time, row in zip(places.tolist(), times.tolist(), amounts.tolist(), strict=True)
-            ]
-        )
+                    "free": _resources(row[:_WIDTH]),
+                    "background": _resources(row[_WIDTH : 2 * _WIDTH]),
+                    "reserved": _resources(row[2 * _WIDTH :]),
+                },
+            )
+            for place, time, row in zip(places.tolist(), times.tolist(), amounts.tolist(), strict=True)
+        ]
 
     def sample_arrays(
         self, since: datetime, *, until: datetime | None = None, bins: Iterable[str] | None = None
@@ -121,3 +126,19 @@ class ReadingsMixin(Database):
                 remedy="Readings came late, or were removed by hand; make the plan anew to compare.",
             )
         return found
+
+
+def _resources(values: list[float]) -> Resources:
+    return _built(Resources, _OF_RESOURCES, dict(zip(RESOURCE_NAMES, values, strict=True)))
+
+
+def _built(kind: type[M], fields: set[str], values: dict[str, Any]) -> M:
+    """A model from values that the table's CHECK has validated, as ``model_construct`` makes it, in a third of the
+    time: a planner reads thousands at once.
+    """
+    made = kind.__new__(kind)
+    _set(made, "__dict__", values)
+    _set(made, "__pydantic_fields_set__", fields)
+    _set(made, "__pydantic_extra__", None)
+    _set(made, "__pydantic_private__", None)
+    return made

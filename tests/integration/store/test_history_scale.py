@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import pickle
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -166,6 +167,10 @@ def test_arrays_hold_the_same_readings(store: Store) -> None:
         assert flat == wanted
         samples = store.recent_samples(since, until=until, bins=bins)
         assert [(item.bin, item.at, *item.free, *item.background, *item.reserved) for item in samples] == wanted
+        for item in samples:
+            assert item == Sample.model_validate_json(item.model_dump_json()) == pickle.loads(pickle.dumps(item))  # noqa: S301
+            assert item.free.minus(item.free) == Resources()
+            assert item.model_fields_set == set(Sample.model_fields)
 
 
 def test_rows_are_read_no_further_ahead_than_they_are_stored(store: Store) -> None:
