@@ -14,6 +14,7 @@ from psycopg2.extras import Json
 from tomas.schema import Artifact, ExecutionRecord, canonical_json
 from tomas.store.connection import Database
 from tomas.store.foreign import CheckedRecords, check_records
+from tomas.store.readings import uncollected
 from tomas.store.reservations import HEARTBEAT_S, take_up
 from tomas.store.samples import (
     CLOCK_TOLERANCE,
@@ -103,7 +104,8 @@ class RecordsMixin(Database):
     def _records(self, where: str, values: tuple[Any, ...]) -> list[ExecutionRecord]:
         def work(cur: cursor) -> list[ExecutionRecord]:
             cur.execute(f"SELECT body::text FROM execution_record {where}", values)  # noqa: S608 - fixed clauses
-            return [ExecutionRecord.model_validate_json(row[0]) for row in cur]
+            with uncollected():
+                return [ExecutionRecord.model_validate_json(row[0]) for row in cur]
 
         return self._transaction(work)
 
@@ -120,7 +122,8 @@ class RecordsMixin(Database):
                 " ORDER BY ended_at DESC LIMIT %s) AS found ORDER BY ended_at, plan_id, step_id, try_number",
                 (sorted(set(tools)), since, until, per_tool),
             )
-            return [ExecutionRecord.model_validate_json(row[0]) for row in cur]
+            with uncollected():
+                return [ExecutionRecord.model_validate_json(row[0]) for row in cur]
 
         return self._transaction(work)
 
