@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -90,11 +91,20 @@ def predict_latency(
 
 def _choose(values: list[float], learned: float | None, default: float, quantile: float) -> float:
     if len(values) >= LEAST_CALLS:
-        return float(np.quantile(values, quantile))
+        return _upper(values, quantile) if quantile > 0.5 else float(np.quantile(values, quantile))
     return default if learned is None else learned
 
 
 def _quantiles(values: list[float]) -> tuple[float | None, float | None]:
     if not values:
         return None, None
-    return float(np.quantile(values, 0.5)), float(np.quantile(values, 0.9))
+    return float(np.quantile(values, 0.5)), _upper(values, 0.9)
+
+
+def _upper(values: list[float], quantile: float) -> float:
+    """What the next of exchangeable calls keeps to with at least this probability (split conformal prediction).
+
+    Of fewer than ``quantile / (1 - quantile)`` calls the largest is all that can be said.
+    """
+    rank = min(len(values), math.ceil((len(values) + 1) * quantile - 1e-9))
+    return sorted(values)[rank - 1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -142,7 +143,18 @@ def test_few_calls_keep_the_defaults() -> None:
 def test_enough_calls_give_their_median_and_on_demand_their_tail() -> None:
     calls = [call(float(i), float(10 * i)) for i in range(1, 12)]
     assert predict_latency(calls, **DEFAULTS) == (6.0, 60.0)
-    assert predict_latency(calls, quantile=0.9, **DEFAULTS) == (10.0, 100.0)
+    assert predict_latency(calls, quantile=0.9, **DEFAULTS) == (11.0, 110.0)
+
+
+def test_the_next_call_keeps_to_the_upper_quantile_nine_times_in_ten() -> None:
+    draw = np.random.default_rng(0)
+    for size in (9, 20, 50):
+        kept = 0
+        for _ in range(1000):
+            *seen, following = draw.lognormal(4, 1, size + 1).tolist()
+            upper, _ = predict_latency([call(value) for value in seen], quantile=0.9, **DEFAULTS)
+            kept += following <= upper
+        assert 0.87 <= kept / 1000 <= 0.94
 
 
 def test_failed_calls_do_not_make_the_planner_look_fast() -> None:
