@@ -112,7 +112,7 @@ def best_placement(compiled: Compiled, bound: float, *, queries: int = 0, seed: 
         trial += 1
         if found is not None and (best is None or found.key <= best.key):
             best, prices, parallel = found, tried, manner
-        if (best is not None and best.makespan <= bound + _EPSILON) or (single and trial == 2):
+        if (best is not None and best.makespan <= bound + _EPSILON) or (single and trial == 1):
             break
     return best
 
