@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Draws docs/pictures/forecast.png: ``.venv/bin/python scripts/draw_forecast.py --output docs/pictures``.
 
 The use is made up, with a fixed seed: a server whose load wanders, and jobs that come at random and hold memory.
