@@ -390,10 +390,14 @@ class EmbeddedPostgres:
         try:
             self._await_ready(self._process, port, timeout_s)
         except BaseException:  # an interrupt too: nobody would know of the server yet
-            with contextlib.suppress(OSError):
-                self._process.send_signal(signal.SIGQUIT)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(10)
+            # Before it has a handler of its own, the server ignores a signal that its starter ignored.
+            for number in (signal.SIGQUIT, signal.SIGQUIT, signal.SIGKILL):
+                with contextlib.suppress(OSError):
+                    self._process.send_signal(number)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(5)
+                    break
+            self._end_orphans(5.0)
             raise
         self._port = port
 
