@@ -4,7 +4,14 @@ from tomas.sizing.base import Mode, Sizer
 from tomas.sizing.curve import SizeCurve
 from tomas.sizing.ladder import Ladder
 from tomas.sizing.latency import LatencySizer
-from tomas.sizing.memory import MemoryBasis, MemoryChoice, MemoryRun, MemorySizer, MemoryTask
+from tomas.sizing.memory import (
+    MemoryBasis,
+    MemoryChoice,
+    MemoryExperience,
+    MemoryRun,
+    MemorySizer,
+    MemoryTask,
+)
 from tomas.sizing.observation import Observation, observations
 from tomas.sizing.quantile import QuantileSizer
 
@@ -13,6 +20,7 @@ __all__ = [
     "LatencySizer",
     "MemoryBasis",
     "MemoryChoice",
+    "MemoryExperience",
     "MemoryRun",
     "MemorySizer",
     "MemoryTask",

@@ -12,7 +12,7 @@ import numpy as np
 from tomas.sizing.ladder import Ladder
 from tomas.sizing.mixture import FLAT_PRIOR, Array, Mixture, log_size
 
-__all__ = ["MemoryBasis", "MemoryChoice", "MemoryRun", "MemorySizer", "MemoryTask"]
+__all__ = ["MemoryBasis", "MemoryChoice", "MemoryExperience", "MemoryRun", "MemorySizer", "MemoryTask"]
 
 MemoryBasis = Literal["tool", "family", "profile", "request", "prior"]
 """Whose history an allocation rests on: the tool's, its family's, profile rows, how much of their requests other
@@ -85,6 +85,18 @@ class MemoryChoice:
     """Foretold probability that it does not suffice."""
 
 
+@dataclass(frozen=True)
+class MemoryExperience:
+    """What tools so far teach of any tool.
+
+    :ivar ranks: of runs within what was foretold for them, from 0 to 1.
+    :ivar weights: of shapes and scales, summed over tools, shape (shapes, scales).
+    """
+
+    ranks: tuple[float, ...]
+    weights: Array
+
+
 class MemorySizer:
     """Chooses memory from all runs so far. Both calls take about half a millisecond.
 
@@ -93,9 +105,16 @@ class MemorySizer:
     was foretold for it, and the ranks (of all tools, until a tool has 33) correct the next answers.
 
     :param most_failing: largest foretold probability that a first try breaks.
+    :param experience: of other sizers, with which this one starts.
     """
 
-    def __init__(self, ladder: Ladder | None = None, *, most_failing: float = 0.03) -> None:
+    def __init__(
+        self,
+        ladder: Ladder | None = None,
+        *,
+        most_failing: float = 0.03,
+        experience: MemoryExperience | None = None,
+    ) -> None:
         self.ladder = ladder or Ladder()
         self._most_failing = most_failing
         self._tools: dict[str, Mixture] = {}
@@ -108,6 +127,15 @@ class MemorySizer:
         self._shares: dict[str, tuple[float, int]] = {}
         self._tenants: dict[str, deque[tuple[str, bool]]] = {}
         self._bounds: dict[str, dict[str, tuple[float, float]]] = {}
+        if experience is not None:
+            self._ranks.extend(experience.ranks[-_RANKS:])
+            self._learned_sum = self._learned_sum + experience.weights
+
+    @property
+    def experience(self) -> MemoryExperience:
+        """What the tools of this sizer teach of any tool, without what it started with."""
+        ranks = tuple(rank for own in self._tool_ranks.values() for rank in own)
+        return MemoryExperience(ranks, sum(self._learned.values(), np.zeros_like(FLAT_PRIOR)))
 
     @property
     def tools(self) -> list[str]:

@@ -101,6 +101,19 @@ def test_one_absurd_record_moves_an_answer_by_a_bounded_factor(peak: float, size
     assert 0.5 < after / before < 2.0
 
 
+def test_experience_of_other_tools_is_where_a_sizer_starts() -> None:
+    dice = random.Random(5)  # noqa: S311
+    runs = [MemoryRun(f"t{i % 9}", 1.0 + i % 9, input_bytes=10 ** dice.uniform(5, 9)) for i in range(180)]
+    learned = fed(runs).experience
+    assert len(learned.ranks) == 180 - 9
+    started = MemorySizer(experience=learned)
+    started.update(MemoryRun("new", 2.0, input_bytes=1e6))
+    task = MemoryTask("new", input_bytes=1e7)
+    # Nine tools of constant memory: the tenth is given less for a larger input than if nothing were known.
+    assert 2.0 <= started.predict(task).gb < fed([MemoryRun("new", 2.0, input_bytes=1e6)]).predict(task).gb
+    assert started.experience.ranks == ()
+
+
 def test_a_loud_tenant_does_not_outvote_the_others() -> None:
     quiet = [MemoryRun("sort", 2.0, tenant=f"t{i % 4}") for i in range(12)]
     loud = [MemoryRun("sort", 0.1, tenant="loud") for _ in range(100)]
