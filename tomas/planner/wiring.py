@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from tomas.errors import NoToolMatches, UnboundInput
 from tomas.planner.lexicon import media_of_type
+from tomas.planner.results import Producer, results_of
 from tomas.planner.selection import Choice
 from tomas.planner.text import features, normalise
 from tomas.schema import (
@@ -337,37 +338,9 @@ class _Wirer:
         return dict(self.request.outputs)
 
     def _results(self, declared: Mapping[str, str]) -> dict[str, tuple[Node, str]]:
-        """Where each declared result comes from; without declared ones, all outputs of the last steps."""
         read = {key for node in self.nodes for key in node.before}
-        leaves = [node for node in self.nodes if node.key not in read]
-        results: dict[str, tuple[Node, str]] = {}
-        if not declared:
-            for node in leaves:
-                for out in node.tool.outputs:
-                    name = out.name if out.name not in results else f"{out.name}_{node.tool.name}"
-                    results[name] = (node, out.name)
-            return results
-        taken: set[tuple[int, str]] = set()
-        for name, wanted in declared.items():
-            offers = [
-                (
-                    (node.key, out.name) not in taken,
-                    out.name == name,
-                    len(features(normalise(name.replace("_", " "))).terms & _tool_terms(node.tool)),
-                    node in leaves,
-                    node.choice.stage,
-                    node.key,
-                    out.name,
-                )
-                for node in self.nodes
-                for out in node.tool.outputs
-                if media_type_matches(out.type, wanted)
-            ]
-            best = max(offers)
-            key, port = best[-2], best[-1]
-            taken.add((key, port))
-            results[name] = (self.nodes[key], port)
-        return results
+        producers = [Producer(node.key, node.tool, node.key not in read, node.choice.stage) for node in self.nodes]
+        return {name: (self.nodes[key], port) for name, (key, port) in results_of(producers, declared).items()}
 
     def _topological(self) -> list[Node]:
         """Nodes after those they read from; ties by stage and mention."""
@@ -393,7 +366,3 @@ def _kinds(tool: Tool) -> set[str]:
 
 def _required(tool: Tool) -> Port:
     return next(port for port in tool.inputs if port.required)
-
-
-def _tool_terms(tool: Tool) -> frozenset[str]:
-    return features(normalise(f"{tool.name.replace('_', ' ')} {tool.description}")).terms
