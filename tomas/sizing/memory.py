@@ -81,6 +81,8 @@ class MemoryChoice:
     runs: int
     """Runs that it rests on."""
     median_gb: float
+    p95_gb: float
+    """The 95 % quantile of the peak."""
     failing: float
     """Foretold probability that it does not suffice."""
 
@@ -180,6 +182,7 @@ class MemorySizer:
             basis=basis,
             runs=runs,
             median_gb=float(math.exp(np.interp(0.5, below, grid))),
+            p95_gb=float(math.exp(np.interp(0.95, below, grid))),
             failing=float(weights[peaks > gb].sum()) if gb < cap else 0.0,
         )
 
@@ -198,9 +201,9 @@ class MemorySizer:
         broken = max((math.exp(limit) for _, limit in self._bounds.get(task.tool, {}).values()), default=0.0)
         if task.cap_gb is None:
             gb = max(_PRIOR_GB, broken * self.ladder.factor)
-            return MemoryChoice(gb, "prior", 0, gb, 1.0)
+            return MemoryChoice(gb, "prior", 0, gb, gb, 1.0)
         if len(self._shares) < _LEAST_TOOLS or broken:
-            return MemoryChoice(min(cap, max(cap, broken)), "prior", 0, cap, 0.0)
+            return MemoryChoice(min(cap, max(cap, broken)), "prior", 0, cap, cap, 0.0)
         shares = np.sort(np.array([share for share, _ in self._shares.values()] + [1.0]))
         weights = np.full(len(shares), 1.0 / len(shares))
         wanted = [share for share in _SHARES if (shares > share).mean() <= self._most_failing]
@@ -211,7 +214,8 @@ class MemorySizer:
         share = min(costs, key=lambda item: costs[item])
         return MemoryChoice(
             max(cap * share, min(self.ladder.least_gb, cap)), "request", 0,
-            cap * float(np.median(shares)), float(weights[shares > share].sum()),
+            cap * float(np.median(shares)), cap * float(np.quantile(shares, 0.95)),
+            float(weights[shares > share].sum()),
         )  # fmt: skip
 
     def update(self, run: MemoryRun) -> None:

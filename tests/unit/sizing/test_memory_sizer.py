@@ -131,6 +131,7 @@ def test_an_answer_keeps_within_the_cap_whatever_was_seen(raw: list[tuple[float,
     choice = sizer.predict(MemoryTask("any", input_bytes=1e7, cap_gb=cap))
     assert 0 < choice.gb <= cap
     assert choice.gb >= min(cap, Ladder().least_gb)
+    assert 0 < choice.median_gb <= choice.p95_gb
     assert 0.0 <= choice.failing <= 1.0
 
 
