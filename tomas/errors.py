@@ -19,9 +19,11 @@ Every error that a user can cause says what was wrong, where, and what to do::
     │   └── PlanRejected        the verifier refused the plan
     ├── ToolError               a tool run failed
     │   ├── ToolOutOfMemory     it hit its memory limit
+    │   │   └── BinTooSmall     which was all the memory of its bin
     │   ├── ToolTimeout         it hit its time limit
     │   └── ToolContractError   it broke the runner contract
-    └── RoutingError            pool, queue, policy or consumer is missing
+    ├── RoutingError            pool, queue, policy or consumer is missing
+    └── ModelUnavailable        weights of the neural planner are missing, altered or do not fit
 """
 
 from __future__ import annotations
@@ -29,11 +31,13 @@ from __future__ import annotations
 from typing import Any
 
 __all__ = [
+    "BinTooSmall",
     "ConfigError",
     "DataError",
     "FitsNoBin",
     "Infeasible",
     "MigrationError",
+    "ModelUnavailable",
     "NoToolMatches",
     "PlanError",
     "PlanRejected",
@@ -144,6 +148,10 @@ class ToolOutOfMemory(ToolError):
     """A tool run hit its memory limit."""
 
 
+class BinTooSmall(ToolOutOfMemory):
+    """A tool run hit its memory limit where that was all the memory of its bin: no try there can do better."""
+
+
 class ToolTimeout(ToolError):
     """A tool run hit its time limit."""
 
@@ -154,3 +162,7 @@ class ToolContractError(ToolError):
 
 class RoutingError(TomasError):
     """Pool, queue, policy or consumer is missing, or a step runs off its planned route."""
+
+
+class ModelUnavailable(TomasError):
+    """Weights, tokenizer or adapter of the neural planner are missing, altered, or do not fit its configuration."""

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from airflow.sdk.exceptions import AirflowFailException
 
-from tomas.errors import StoreUnavailable, TomasError, ToolContractError, ToolError
+from tomas.errors import BinTooSmall, StoreUnavailable, TomasError, ToolContractError, ToolError
 
 __all__ = ["airflow_failures"]
 
@@ -17,13 +17,14 @@ def airflow_failures() -> Iterator[None]:
     """End a task at once where another try cannot help.
 
     A store that does not answer, and a tool run that failed, may do better next time: these pass through and
-    Airflow retries them as the author said. Everything else that TOMAS raises would come out the same.
+    Airflow retries them as the author said; one that ran out of memory gets more of it then, as long as its bin
+    has more. Everything else that TOMAS raises would come out the same.
     """
     try:
         yield
     except StoreUnavailable:
         raise
-    except ToolContractError as error:
+    except (ToolContractError, BinTooSmall) as error:
         raise AirflowFailException(str(error)) from error
     except ToolError:
         raise

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tomas.config import Settings, get_settings
-from tomas.errors import DataError, StoreUnavailable, TomasError, ToolError, UnboundInput
+from tomas.errors import DataError, StoreUnavailable, TomasError, ToolError, ToolOutOfMemory, UnboundInput
 from tomas.planner.inputs import local_files
+from tomas.runtime.escalation import Grant, hold
 from tomas.schema import (
     Artifact,
     Binding,
@@ -59,6 +60,8 @@ def run_step(
     queue: str | None = None,
     waited_ms: float = 0.0,
     cancel: threading.Event | None = None,
+    grant: Grant | None = None,
+    pool_is_shared: bool = True,
 ) -> ExecutionRecord:
     """Run ``step`` once and return its record.
 
@@ -70,6 +73,9 @@ def run_step(
     :param outputs_of: the artifacts of an earlier step, by step id.
     :param waited_ms: from the moment the step was ready until now.
     :param cancel: when set, the tool's process tree is killed.
+    :param grant: what this try gets; None: what the plan gave. For more than that the reservation grows first.
+    :param pool_is_shared: see :func:`~tomas.runtime.escalation.hold`.
+    :raises BinTooSmall: the run hit its memory limit, and that was all that its bin has.
     :raises UnboundInput: an input of the request or of an earlier step is missing.
     :raises ToolUnavailable: the tool cannot run on this machine.
     :raises ToolError: the run failed; the record says how.
@@ -90,6 +96,8 @@ def run_step(
         queue=queue,
         waited_ms=waited_ms,
         cancel=cancel,
+        grant=grant,
+        pool_is_shared=pool_is_shared,
     )
     if error is not None:
         raise error
@@ -113,10 +121,26 @@ def attempt_step(
     queue: str | None = None,
     waited_ms: float = 0.0,
     cancel: threading.Event | None = None,
+    grant: Grant | None = None,
+    pool_is_shared: bool = True,
 ) -> tuple[ExecutionRecord, TomasError | None]:
     """Like :func:`run_step`, but a failure of the step is returned next to its record."""
     settings = settings or get_settings()
     runtime = settings.runtime
+    grant = grant or Grant.planned(step)
+    started_at = utc_now()
+    if store is not None and grant.more_than(step):
+        began = time.monotonic()
+        started_at = hold(
+            store,
+            plan,
+            step,
+            grant,
+            pool_is_shared=pool_is_shared,
+            patience_s=runtime.step_timeout_s,
+            cancel=cancel,
+        )
+        waited_ms += (time.monotonic() - began) * 1000.0
     folder = output_dir(artifacts_dir, plan, step, try_number)
     record = ExecutionRecord(
         plan_id=plan.id,
@@ -130,9 +154,9 @@ def attempt_step(
         task_id=task_id,
         map_index=map_index,
         queue=queue,
-        requested=step.allocation.final,
+        requested=grant.need,
         input_bytes=0,
-        started_at=utc_now(),
+        started_at=started_at,
         waited_ms=waited_ms,
         usage=_nothing_yet(Outcome.RUNNING),
     )
@@ -154,7 +178,7 @@ def attempt_step(
                 inputs,
                 step.arguments,
                 folder,
-                step.allocation.final,
+                grant.need,
                 timeout_s=runtime.step_timeout_s,
                 meter_interval_ms=runtime.meter_interval_ms,
                 memory_limit=runtime.memory_limit,
@@ -162,9 +186,9 @@ def attempt_step(
                 cancel=cancel,
             )
         except TomasError as raised:
-            error = raised
+            error = grant.judged(raised, step) if isinstance(raised, ToolOutOfMemory) else raised
             usage = raised.usage if isinstance(raised, ToolError) and raised.usage is not None else None
-            keeper.update(usage=usage or _nothing_yet(Outcome.FAILED, str(raised)), error=str(raised))
+            keeper.update(usage=usage or _nothing_yet(Outcome.FAILED, str(error)), error=str(error))
         else:
             if run.log.strip():
                 _log.info("Step %s printed: %s", step.id, run.log.strip())

@@ -6,7 +6,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -92,6 +92,20 @@ class Database:
         self._discard_idle()
 
     # -- transactions -------------------------------------------------------------------------------------
+
+    def _lock(self, cur: cursor, names: Iterable[str]) -> None:
+        """Lock names until the transaction ends, in the order of their hashes: one order for everybody.
+
+        Each is waited for as long as ``lock_timeout_ms`` says: a long queue is not a slow server.
+        """
+        set_timeout = "SELECT set_config('statement_timeout', %s, true)"
+        cur.execute(set_timeout, ("0",))
+        cur.execute(
+            "SELECT pg_advisory_xact_lock(h) FROM (SELECT DISTINCT hashtextextended('tomas:' || name, 0) AS h"
+            " FROM unnest(%s) AS name ORDER BY h) AS ordered",
+            (list(names),),
+        )
+        cur.execute(set_timeout, (str(self.settings.statement_timeout_ms),))
 
     def _transaction(self, work: Callable[[cursor], T], *, repeatable: bool = False) -> T:
         """Run ``work`` in one read-committed transaction and commit it.

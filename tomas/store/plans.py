@@ -113,20 +113,6 @@ class PlansMixin(Database):
             expire(cur, bins=places)
         return None
 
-    def _lock(self, cur: cursor, names: Iterable[str]) -> None:
-        """Lock names until the transaction ends, in the order of their hashes: one order for everybody.
-
-        Each is waited for as long as ``lock_timeout_ms`` says: a long queue is not a slow server.
-        """
-        set_timeout = "SELECT set_config('statement_timeout', %s, true)"
-        cur.execute(set_timeout, ("0",))
-        cur.execute(
-            "SELECT pg_advisory_xact_lock(h) FROM (SELECT DISTINCT hashtextextended('tomas:' || name, 0) AS h"
-            " FROM unnest(%s) AS name ORDER BY h) AS ordered",
-            (list(names),),
-        )
-        cur.execute(set_timeout, (str(self.settings.statement_timeout_ms),))
-
     # -- reading ------------------------------------------------------------------------------------------
 
     def plan(self, plan_id: str) -> Plan:

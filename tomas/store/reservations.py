@@ -7,13 +7,14 @@ locked, so that no two of them can wait for each other.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from psycopg2.extensions import cursor
 
-from tomas.schema import Reservation, Resources
+from tomas.schema import POOL_SIZE, Bin, Reservation, Resources
 from tomas.schema.base import Schema, UtcDatetime
+from tomas.schema.resources import RESOURCE_NAMES
 from tomas.store.connection import Database
 
 __all__ = [
@@ -150,6 +151,58 @@ class ReservationsMixin(Database):
         """Free the capacity of all steps of a plan; how many reservations that ended."""
         return self._transaction(lambda cur: free(cur, [plan_id]))
 
+    def grow_reservation(
+        self,
+        plan_id: str,
+        step_id: str,
+        place: Bin,
+        need: Resources,
+        slots: int,
+        *,
+        at: datetime,
+        even_if_full: bool,
+    ) -> bool:
+        """Let a step that starts now hold more than its plan reserved; whether its bin had room for that.
+
+        Under the advisory lock of the bin, so that the proof of every later plan sees either what was held before
+        or all of it. The reservation is taken up and moved to ``at`` as :meth:`save_record` does; it never gets
+        smaller. There is room if, while it lasts, it fits into the bin and its pool beside what other plans hold
+        there; the steps of its own plan wait for each other at the pool.
+
+        :param at: when the try starts; give its record the same instant.
+        :param even_if_full: hold it without room too: the bin is then promised more than it has until steps end.
+        :return: False, with nothing written unless ``even_if_full``, where others hold too much. A step that has no
+            reservation, or whose plan is superseded, holds nothing; the answer tells whether there is room.
+        :raises StoreUnavailable: Postgres is down, slow, or the lock was not free in time.
+        """
+
+        def work(cur: cursor) -> bool:
+            self._lock(cur, [f"bin:{place.name}"])
+            own = "WHERE plan_id = %(plan)s AND step_id = %(step)s"
+            values = {"plan": plan_id, "step": step_id, "at": at, "slots": slots}
+            cur.execute(f"SELECT end_at - start_at FROM reservation {own}", values)  # noqa: S608 - fixed text
+            row = cur.fetchone()
+            length = row[0] if row else timedelta(seconds=1)
+            end = at + max(length, timedelta(milliseconds=1))
+            others = read_reservations(cur, at, end, bins=[place.name], without=[plan_id])
+            room = _has_room(place, need, slots, others, at)
+            if row is None or not (room or even_if_full):
+                return room
+            # Waits for a plan that is being superseded now, as take_up does.
+            cur.execute("SELECT status FROM plan WHERE id = %(plan)s FOR SHARE", values)
+            status = cur.fetchone()
+            if status is not None and status[0] != "superseded":
+                amounts = dict(zip(RESOURCE_NAMES, need, strict=True))
+                grown = ", ".join(f"{name} = greatest({name}, %({name})s)" for name in (*amounts, "slots"))
+                cur.execute(
+                    f"UPDATE reservation SET state = 'active', released_at = NULL, start_at = %(at)s,"  # noqa: S608
+                    f" end_at = %(at)s + (end_at - start_at), {grown} {own}",
+                    values | amounts,
+                )
+            return room
+
+        return self._transaction(work)
+
     def expire_reservations(self, before: datetime | None = None) -> int:
         """Free reservations that ended by ``before`` (None: by now) and whose step does not run; how many.
 
@@ -220,6 +273,18 @@ def take_up(cur: cursor, plan_id: str, step_id: str, started_at: datetime) -> No
         " end_at = %(at)s + (end_at - start_at) WHERE plan_id = %(plan)s AND step_id = %(step)s",
         values,
     )
+
+
+def _has_room(place: Bin, need: Resources, slots: int, others: Sequence[Reservation], at: datetime) -> bool:
+    """Whether ``need`` fits beside ``others`` from ``at`` on: the load only rises where one of them starts."""
+    for instant in {at, *(item.start_at for item in others if item.start_at > at)}:
+        held = [item for item in others if item.start_at <= instant < item.end_at]
+        load = need
+        for item in held:
+            load += item.need
+        if not load.fits(place.capacity) or slots + sum(item.slots for item in held) > POOL_SIZE:
+            return False
+    return True
 
 
 def _reservation(row: tuple[Any, ...]) -> Reservation:

@@ -21,6 +21,7 @@ from tomas.runtime.local import RunEvent, RunEventKind, run_plan
 from tomas.runtime.step import run_step
 from tomas.schema import (
     AllocationDecision,
+    Bin,
     ExecutionRecord,
     Outcome,
     Plan,
@@ -34,6 +35,7 @@ from tomas.schema import (
     Tool,
     utc_now,
 )
+from tomas.tools.data import load_worker_classes
 from tomas.tools.registry import Registry
 
 HERE = Path(__file__).parent
@@ -117,6 +119,9 @@ class StoreOnPaper:
         self.released: list[tuple[str, str]] = []
         self.statuses: list[str] = []
         self.all_released = 0
+
+    def bins(self) -> list[Bin]:
+        return [item for group in load_worker_classes() for item in group.bins]
 
     def save_record(self, record: ExecutionRecord) -> None:
         self.saved.append(record)
