@@ -3,12 +3,13 @@
 All tables lie in the schema ``tomas``; the files in ``sql/`` make them.
 """
 
+from tomas.store.arrays import SampleArrays
 from tomas.store.catalogue import CatalogueMixin
 from tomas.store.citation import cite_samples
 from tomas.store.history import HistoryMixin
 from tomas.store.migrations import MigrationsMixin
 from tomas.store.plans import PlansMixin, ReadFrom
-from tomas.store.readings import ReadingsMixin, SampleArrays
+from tomas.store.readings import ReadingsMixin
 from tomas.store.records import RecordsMixin
 from tomas.store.reservations import ReservationsMixin, StoredReservation
 from tomas.store.retention import Pruned, RetentionMixin, TableStats

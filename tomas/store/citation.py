@@ -9,17 +9,27 @@ from array import array
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
-from tomas.schema import Sample
+import numpy as np
 
-__all__ = ["cite_samples", "cited_interval", "digest_of_samples"]
+from tomas.schema import Sample
+from tomas.store.arrays import SampleArrays
+
+__all__ = ["cite_samples", "cited_interval"]
 
 _CITATION = re.compile(r"(?P<start>\S+)/(?P<end>\S+) readings=(?P<count>\d+) sha256=(?P<digest>[0-9a-f]{64})")
 
 
-def cite_samples(samples: Iterable[Sample], since: datetime, until: datetime) -> str:
-    """Text for ``plan.snapshots["samples"]``: both ends of the interval, number and digest of the readings."""
-    found = list(samples)
-    return f"{since.isoformat()}/{until.isoformat()} readings={len(found)} sha256={digest_of_samples(found)}"
+def cite_samples(samples: Iterable[Sample] | Mapping[str, SampleArrays], since: datetime, until: datetime) -> str:
+    """Text for ``plan.snapshots["samples"]``: both ends of the interval, number and digest of the readings.
+
+    It is the same for the objects of ``Store.recent_samples`` and for the arrays of ``Store.sample_arrays``.
+    """
+    if isinstance(samples, Mapping):
+        count, digest = sum(len(arrays.at_us) for arrays in samples.values()), _digest_of_arrays(samples)
+    else:
+        found = list(samples)
+        count, digest = len(found), _digest_of_samples(found)
+    return f"{since.isoformat()}/{until.isoformat()} readings={count} sha256={digest}"
 
 
 def cited_interval(snapshots: Mapping[str, str]) -> tuple[datetime, datetime] | None:
@@ -34,7 +44,7 @@ def cited_interval(snapshots: Mapping[str, str]) -> tuple[datetime, datetime] | 
     return (start, end) if start.tzinfo and end.tzinfo and start <= end else None
 
 
-def digest_of_samples(samples: Iterable[Sample]) -> str:
+def _digest_of_samples(samples: Iterable[Sample]) -> str:
     """SHA-256 over bin, microsecond and exact amounts, as 64 hex digits; the order of the samples counts."""
     names: list[str] = []
     numbers = array("d")
@@ -50,4 +60,18 @@ def digest_of_samples(samples: Iterable[Sample]) -> str:
         )
     if sys.byteorder == "big":
         numbers.byteswap()
-    return hashlib.sha256("\n".join(names).encode() + b"\0" + numbers.tobytes()).hexdigest()
+    return _digest(names, numbers.tobytes())
+
+
+def _digest_of_arrays(arrays: Mapping[str, SampleArrays]) -> str:
+    names: list[str] = []
+    numbers = bytearray()
+    for name in sorted(arrays):
+        at_us, *parts = arrays[name]
+        names += [name] * len(at_us)
+        numbers += np.column_stack((at_us / 1e6, *parts)).astype("<f8").tobytes()
+    return _digest(names, bytes(numbers))
+
+
+def _digest(names: list[str], numbers: bytes) -> str:
+    return hashlib.sha256("\n".join(names).encode() + b"\0" + numbers).hexdigest()

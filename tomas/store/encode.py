@@ -4,53 +4,51 @@ from __future__ import annotations
 
 import hashlib
 import re
-import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from itertools import chain
+from operator import attrgetter, itemgetter
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tomas.schema import RESOURCE_NAMES, Sample
+from tomas.schema import Sample
+from tomas.store.arrays import (
+    COPY_HEAD,
+    COPY_TAIL,
+    EPOCH,
+    SAMPLE_FIELDS,
+    Amounts,
+    Columns,
+    Instants,
+    instant,
+    microseconds,
+)
 
 __all__ = [
     "AMOUNT_LIMIT",
-    "SAMPLE_FIELDS",
-    "SAMPLE_PARTS",
     "Packed",
     "Rejected",
-    "instant",
+    "pack_columns",
     "pack_samples",
     "raw_text",
     "sample_row",
-    "unpack_samples",
 ]
-
-SAMPLE_PARTS = ("free", "background", "reserved")
-SAMPLE_FIELDS = ("bin", "at", *(f"{part}_{name}" for part in SAMPLE_PARTS for name in RESOURCE_NAMES))
-"""The columns of a sample, and the order of a row: bin, instant, twelve amounts."""
 
 AMOUNT_LIMIT = 1e15
 """No host has as much of anything; sums of more could overflow."""
 
 _AMOUNTS = len(SAMPLE_FIELDS) - 2
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.\-]{0,127}")
-_UNIX = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
-_OLDEST = datetime(2000, 1, 1, tzinfo=UTC)
-"""Where Postgres counts from; an older instant comes from a clock that was never set."""
 _HOUR_US = 3_600_000_000
 _WEEK_US = 7 * 24 * _HOUR_US
 _MONDAY_US = 2 * 24 * _HOUR_US
-"""From :data:`_OLDEST`, a Saturday, to the first Monday."""
-_HEAD = b"PGCOPY\n\xff\r\n\0" + struct.pack(">ii", 0, 0)
-_TAIL = struct.pack(">h", -1)
+"""From 2000 began, on a Saturday, to the first Monday."""
 _RAW_CHARS = 2000
-
-Amounts = NDArray[np.float64]
-Instants = NDArray[np.int64]
+_amounts_of = itemgetter(slice(2, None))
+_parts_of_time = attrgetter("days", "seconds", "microseconds")
+_IN_MICROSECONDS = np.array([24 * _HOUR_US, 1_000_000, 1])
 
 
 @dataclass(frozen=True)
@@ -71,34 +69,16 @@ class Packed:
     """A chunk of readings, ready to be copied: ordered by bin and time, each bin and instant once."""
 
     payload: bytes
+    given: int
     rows: int
-    duplicates: int
-    """Readings that stood in the chunk before, with the same amounts."""
+    """Readings to be copied; what is neither among them nor rejected stood in the chunk before."""
     rejected: list[Rejected] = field(default_factory=list)
     hours: list[tuple[str, datetime]] = field(default_factory=list)
     """Every bin and hour that a reading lies in."""
     weeks: list[datetime] = field(default_factory=list)
     """Mondays of the partitions that are needed."""
-    span: tuple[datetime, datetime] = (_OLDEST, _OLDEST)
+    span: tuple[datetime, datetime] = (EPOCH, EPOCH)
     """First and last instant."""
-
-
-def unpack_samples(payload: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64], Amounts]:
-    """What a binary COPY of ``(int4, at, 12 amounts)`` gave: the integers, microseconds since 2000, the amounts."""
-    value = np.dtype([("length", ">i4"), ("value", ">f8")])
-    row = np.dtype(
-        [
-            *(("fields", ">i2"), ("place_length", ">i4"), ("place", ">i4")),
-            *(("at_length", ">i4"), ("at", ">i8"), ("amounts", value, (_AMOUNTS,))),
-        ]
-    )
-    count = (len(payload) - len(_HEAD) - len(_TAIL)) // row.itemsize
-    block = np.frombuffer(payload, row, count, len(_HEAD))
-    return (
-        block["place"].astype(np.int64),
-        block["at"].astype(np.int64),
-        block["amounts"]["value"].astype(np.float64),
-    )
 
 
 def sample_row(sample: Sample) -> tuple[Any, ...]:
@@ -116,43 +96,45 @@ def pack_samples(rows: Sequence[Any], *, closed_until: datetime | None, latest: 
 
     :param closed_until: hours before it are closed.
     """
-    given = [sample_row(row) if isinstance(row, Sample) else row for row in rows]
     rejected: list[Rejected] = []
+    given = len(rows)
     try:
-        names, times, amounts = _columns(given)
+        columns = _columns(rows)
     except (TypeError, ValueError, AttributeError, IndexError, KeyError, OverflowError):
-        given, rejected = _sieve(given)
-        if not given:
-            return Packed(b"", 0, 0, rejected)
-        names, times, amounts = _columns(given)
-    reasons = _reasons(names, times, amounts, closed_until, latest)
-    bad = np.array([reason is not None for reason in reasons]) if reasons is not None else None
-    if bad is not None and reasons is not None:
-        rejected += [Rejected(str(reasons[i]), raw_text(given[i])) for i in np.flatnonzero(bad)]
-    places = sorted(set(names))
-    rank = {name: i for i, name in enumerate(places)}
-    codes = np.fromiter((rank[name] for name in names), np.int64, len(names))
+        rows, rejected = _sieve(rows)
+        if not rows:
+            return Packed(b"", given, 0, rejected)
+        columns = _columns(rows)
+    packed = _pack(columns, lambda i: raw_text(_plain(rows[i])), closed_until, latest)
+    return replace(packed, given=given, rejected=rejected + packed.rejected)
+
+
+def pack_columns(columns: Columns, *, closed_until: datetime | None, latest: datetime) -> Packed:
+    """The same for readings in columns."""
+    return _pack(columns, lambda i: _raw_of_columns(columns, i), closed_until, latest)
+
+
+def _pack(columns: Columns, raw: Callable[[int], str], closed_until: datetime | None, latest: datetime) -> Packed:
+    places, codes, times, amounts = columns.places, columns.codes, columns.times, columns.amounts
+    bad = _reasons(columns, closed_until, latest)
+    rejected = [Rejected(reason, raw(i)) for i, reason in bad.items()]
     order = np.lexsort((times, codes))  # stable: of equal ones, the first given comes first
-    if bad is not None:
-        order = order[~bad[order]]
+    if bad:
+        order = order[~np.isin(order, list(bad))]
     if not len(order):
-        return Packed(b"", 0, 0, rejected)
+        return Packed(b"", len(times), 0, rejected)
     is_new = np.ones(len(order), dtype=bool)
     is_new[1:] = (np.diff(codes[order]) != 0) | (np.diff(times[order]) != 0)
-    duplicates = 0
     if not is_new.all():
         first = order[np.maximum.accumulate(np.where(is_new, np.arange(len(order)), 0))]
-        for i in np.flatnonzero(~is_new):
-            if (amounts[order[i]] == amounts[first[i]]).all():
-                duplicates += 1
-            else:
-                rejected.append(Rejected("conflict", raw_text(given[order[i]])))
+        differs = (amounts[order] != amounts[first]).any(axis=1)
+        rejected += [Rejected("conflict", raw(i)) for i in order[differs].tolist()]
         order = order[is_new]
     codes, times, amounts = codes[order], times[order], amounts[order]
     return Packed(
         payload=_payload(places, codes, times, amounts),
+        given=len(columns.times),
         rows=len(order),
-        duplicates=duplicates,
         rejected=rejected,
         hours=_hours(places, codes, times),
         weeks=[instant(int(n) * _WEEK_US + _MONDAY_US) for n in np.unique((times - _MONDAY_US) // _WEEK_US)],
@@ -160,16 +142,29 @@ def pack_samples(rows: Sequence[Any], *, closed_until: datetime | None, latest: 
     )
 
 
-def _columns(rows: Sequence[Any]) -> tuple[list[str], Instants, Amounts]:
-    """Names, microseconds since 2000 and amounts; any exception where a row is not what it should be."""
+def _columns(rows: Sequence[Any]) -> Columns:
+    """The rows column by column; any exception where a row is not what it should be."""
+    if not set(map(type, rows)) <= {tuple, list}:
+        rows = [_plain(row) for row in rows]
+    if set(map(len, rows)) != {len(SAMPLE_FIELDS)}:
+        raise ValueError("a row has fourteen values")
     names = [row[0] for row in rows]
-    times = np.array([row[1] - _OLDEST for row in rows], dtype="timedelta64[us]").astype(np.int64)
-    amounts = np.array([row[2:] for row in rows], dtype=np.float64)
-    if amounts.shape != (len(rows), _AMOUNTS):
-        raise ValueError("a row has twelve amounts")
-    if not all(isinstance(name, str) for name in names):
+    if not all(issubclass(kind, str) for kind in set(map(type, names))):
         raise TypeError("a bin's name is text")
-    return names, times, amounts
+    # Not by way of arrays of objects, which cost numpy three times as much.
+    since = [row[1] - EPOCH for row in rows]
+    times = np.fromiter(chain.from_iterable(map(_parts_of_time, since)), np.int64, 3 * len(rows))
+    amounts = np.fromiter(chain.from_iterable(map(_amounts_of, rows)), np.float64, _AMOUNTS * len(rows))
+    places = sorted(set(names))
+    rank = {name: i for i, name in enumerate(places)}
+    codes = np.fromiter(map(rank.__getitem__, names), np.int64, len(rows))
+    return Columns(places, codes, times.reshape(-1, 3) @ _IN_MICROSECONDS, amounts.reshape(-1, _AMOUNTS))
+
+
+def _plain(row: Any) -> Any:
+    if isinstance(row, Sample):
+        return sample_row(row)
+    return row if isinstance(row, tuple | list) else (row[0], row[1], *row[2:])
 
 
 def _sieve(rows: Sequence[Any]) -> tuple[list[Any], list[Rejected]]:
@@ -185,24 +180,20 @@ def _sieve(rows: Sequence[Any]) -> tuple[list[Any], list[Rejected]]:
     return good, rejected
 
 
-def _reasons(
-    names: Sequence[str], times: Instants, amounts: Amounts, closed_until: datetime | None, latest: datetime
-) -> list[str | None] | None:
-    """Why each row is refused; None if all are good."""
-    limit = _microseconds(latest)
-    closed = _microseconds(closed_until) if closed_until is not None else 0
+def _reasons(columns: Columns, closed_until: datetime | None, latest: datetime) -> dict[int, str]:
+    """Which readings are refused, and why."""
+    times, amounts = columns.times, columns.amounts
+    limit = microseconds(latest)
+    closed = microseconds(closed_until) if closed_until is not None else 0
     fine = (amounts >= 0) & (amounts < AMOUNT_LIMIT)  # False for NaN
-    misnamed = {name for name in set(names) if not _NAME.fullmatch(name)}
     ill = ~fine.all(axis=1) | (times < max(closed, 0)) | (times > limit)
-    if not misnamed and not ill.any():
-        return None
-    reasons: list[str | None] = [None] * len(names)
-    for i in range(len(names)):
-        if names[i] in misnamed:
-            reasons[i] = "name"
-        elif ill[i]:
-            reasons[i] = _reason(int(times[i]), amounts[i], closed, limit)
-    return reasons
+    misnamed = {i for i, name in enumerate(columns.places) if not _NAME.fullmatch(name)}
+    if misnamed:
+        ill |= np.isin(columns.codes, list(misnamed))
+    return {
+        i: "name" if columns.codes[i] in misnamed else _reason(int(times[i]), amounts[i], closed, limit)
+        for i in np.flatnonzero(ill).tolist()
+    }
 
 
 def _reason(time: int, amounts: Amounts, closed: int, limit: int) -> str:
@@ -219,14 +210,14 @@ def _reason(time: int, amounts: Amounts, closed: int, limit: int) -> str:
 
 def _payload(places: Sequence[str], codes: Instants, times: Instants, amounts: Amounts) -> bytes:
     """The rows in Postgres's binary COPY format; those of one bin follow each other."""
-    parts = [_HEAD]
+    parts = [COPY_HEAD]
     ends = np.searchsorted(codes, np.arange(len(places)), side="right")
     start = 0
     for name, end in zip(places, ends.tolist(), strict=True):
         if end > start:
             parts.append(_of_one_bin(name.encode(), times[start:end], amounts[start:end]))
         start = end
-    parts.append(_TAIL)
+    parts.append(COPY_TAIL)
     return b"".join(parts)
 
 
@@ -256,15 +247,6 @@ def _hours(places: Sequence[str], codes: Instants, times: Instants) -> list[tupl
     ]
 
 
-def _microseconds(instant: datetime) -> int:
-    return (instant - _OLDEST) // _MICROSECOND
-
-
-def instant(microseconds: int) -> datetime:
-    """The instant so many microseconds after 2000 began."""
-    return _OLDEST + microseconds * _MICROSECOND
-
-
 def raw_text(row: Any) -> str:
     """A row of any kind as text: bounded, and without what Postgres cannot store."""
     describe: Callable[[Any], str] = repr
@@ -273,3 +255,13 @@ def raw_text(row: Any) -> str:
     except Exception:  # noqa: BLE001 - a foreign object whose repr fails is still told by its type
         text = f"<{type(row).__name__}>"
     return text[:_RAW_CHARS].replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
+
+
+def _raw_of_columns(columns: Columns, i: int) -> str:
+    """As of the row that says the same, so that a reading that is given both ways is kept once."""
+    time = int(columns.times[i])
+    try:
+        at: datetime | int = instant(time)
+    except OverflowError:  # no calendar has it
+        at = time
+    return raw_text((columns.places[columns.codes[i]], at, *columns.amounts[i].tolist()))

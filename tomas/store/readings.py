@@ -7,27 +7,22 @@ import io
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
 from psycopg2.extensions import cursor
 
 from tomas.errors import StoreError
 from tomas.schema import RESOURCE_NAMES, Plan, Resources, Sample
+from tomas.store.arrays import SAMPLE_FIELDS, Columns, SampleArrays, by_bin, instant, unpack_samples
 from tomas.store.citation import cite_samples, cited_interval
 from tomas.store.connection import Database
-from tomas.store.encode import SAMPLE_FIELDS, instant, unpack_samples
 
-__all__ = ["ReadingsMixin", "SampleArrays", "uncollected"]
+__all__ = ["ReadingsMixin", "uncollected"]
 
 _AMOUNTS = ", ".join(SAMPLE_FIELDS[2:])
 _WIDTH = len(RESOURCE_NAMES)
 _OF_SAMPLE, _OF_RESOURCES = set(Sample.model_fields), set(Resources.model_fields)
 _set = object.__setattr__
-_UNIX_US = 946_684_800_000_000
-"""From 1970 to 2000, where Postgres counts from."""
-
 
 M = TypeVar("M", Sample, Resources)
 
@@ -47,17 +42,6 @@ def uncollected() -> Iterator[None]:
         gc.enable()
 
 
-class SampleArrays(NamedTuple):
-    """The readings of one bin, in the order of time."""
-
-    at_us: NDArray[np.int64]
-    """Microseconds since 1970, UTC; shape (n,)."""
-    free: NDArray[np.float64]
-    """Shape (n, 4): cores, GB, percent of one GPU's SMs, GB."""
-    background: NDArray[np.float64]
-    reserved: NDArray[np.float64]
-
-
 class ReadingsMixin(Database):
     """What the samplers saw."""
 
@@ -68,43 +52,35 @@ class ReadingsMixin(Database):
 
         :param bins: only of these bins, which is quickest.
         """
-        names, places, times, amounts = self._read(since, until, bins)
-        instants = {time: instant(time) for time in set(times.tolist())}
+        found = self._read(since, until, bins)
+        rows = zip(found.codes.tolist(), found.times.tolist(), found.amounts.tolist(), strict=True)
+        instants = {time: instant(time) for time in set(found.times.tolist())}
         with uncollected():
             return [
                 _built(
                     Sample,
                     _OF_SAMPLE,
                     {
-                        "bin": names[place],
+                        "bin": found.places[place],
                         "at": instants[time],
                         "free": _resources(row[:_WIDTH]),
                         "background": _resources(row[_WIDTH : 2 * _WIDTH]),
                         "reserved": _resources(row[2 * _WIDTH :]),
                     },
                 )
-                for place, time, row in zip(places.tolist(), times.tolist(), amounts.tolist(), strict=True)
+                for place, time, row in rows
             ]
 
     def sample_arrays(
         self, since: datetime, *, until: datetime | None = None, bins: Iterable[str] | None = None
     ) -> dict[str, SampleArrays]:
-        """The same readings as :meth:`recent_samples`, for millions of them: arrays by bin; no bin without any."""
-        names, places, times, amounts = self._read(since, until, bins)
-        ends = np.searchsorted(places, np.arange(len(names)), side="right").tolist()
-        found: dict[str, SampleArrays] = {}
-        start = 0
-        for name, end in zip(names, ends, strict=True):
-            if end > start:
-                free, background, reserved = np.split(amounts[start:end], 3, axis=1)
-                found[name] = SampleArrays(times[start:end] + _UNIX_US, free, background, reserved)
-            start = end
-        return found
+        """The same readings as :meth:`recent_samples` as arrays by bin, which takes a fraction of the time; no bin
+        without any. :meth:`~tomas.store.samples.SamplesMixin.copy_arrays` stores such arrays.
+        """
+        return by_bin(self._read(since, until, bins))
 
-    def _read(
-        self, since: datetime, until: datetime | None, bins: Iterable[str] | None
-    ) -> tuple[list[str], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-        """Names, and per reading: the index of its bin, microseconds since 2000, amounts; by bin and time."""
+    def _read(self, since: datetime, until: datetime | None, bins: Iterable[str] | None) -> Columns:
+        """By bin and time."""
         given = None if bins is None else sorted(set(bins))
         bounds = "at >= %(since)s" + ("" if until is None else " AND at <= %(until)s")
 
@@ -126,7 +102,7 @@ class ReadingsMixin(Database):
             return names, buffer.getvalue()
 
         names, payload = self._transaction(work)
-        return (names, *unpack_samples(payload))
+        return unpack_samples(payload, names)
 
     def samples_of_plan(self, plan: Plan) -> list[Sample]:
         """The readings that a plan was made from; empty if it was made without.

@@ -20,6 +20,7 @@ from tomas.store.samples import (
     CLOCK_TOLERANCE,
     MANY_ROWS,
     CopyReport,
+    at_once,
     in_chunks,
     known_bins,
     refresh_statistics,
@@ -152,7 +153,7 @@ class RecordsMixin(Database):
             return self._transaction(lambda cur: _copy(cur, len(part), checked, known), repeatable=True)
 
         report = CopyReport()
-        for part in in_chunks(rows, chunk, writers, store):
+        for part in at_once(in_chunks(rows, chunk), writers, store):
             report += part
         if report.stored >= MANY_ROWS:
             self._transaction(lambda cur: refresh_statistics(cur, "execution_record"))

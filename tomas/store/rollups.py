@@ -11,8 +11,8 @@ from psycopg2.extensions import cursor
 
 from tomas.schema import RESOURCE_NAMES, Resources
 from tomas.schema.base import Identifier, Schema, UtcDatetime
+from tomas.store.arrays import SAMPLE_FIELDS, SAMPLE_PARTS
 from tomas.store.connection import Database
-from tomas.store.encode import SAMPLE_FIELDS, SAMPLE_PARTS
 from tomas.store.samples import closed_until
 
 __all__ = ["HOURS_PER_BATCH", "HourOfBin", "RollupsMixin", "Spread"]
