@@ -18,6 +18,7 @@ from tomas.schema import Plan
 __all__ = [
     "PREFLIGHT_KEY",
     "ROUTING_KEY",
+    "SLOTS_KEY",
     "TOOL_OPERATOR_NAME",
     "UNROUTED_POOL",
     "Route",
@@ -33,6 +34,9 @@ ROUTING_KEY = "tomas_routing"
 
 PREFLIGHT_KEY = "tomas_preflight"
 """XCom key under which a plan task asks the API server about pools."""
+
+SLOTS_KEY = "tomas_slots"
+"""XCom key under which a step says how many pool slots its next try needs, where the plan gave fewer."""
 
 UNROUTED_POOL = "tomas_unrouted"
 """Default pool of tool tasks: where a step lands that no plan routed, and where it refuses to work."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
+import sys
 from datetime import timedelta
 from typing import Any
 
@@ -11,7 +13,7 @@ from airflow.sdk import DAG, Param
 
 from tomas.airflow import TomasPlanOperator, TomasToolOperator, run_plan
 from tomas.config import shared_file
-from tomas.schema import CommandRunner, InputSizeThresholds, Plan, Port, Tool
+from tomas.schema import CommandRunner, InputSizeThresholds, Plan, PlanRequest, Port, Tool
 
 DOCUMENTS = {"documents": f"{os.environ.get('TOMAS_SAMPLES_DIR') or shared_file('data/samples')}/documents"}
 SOON = timedelta(seconds=1)
@@ -19,16 +21,57 @@ SOON = timedelta(seconds=1)
 
 def shell_tool(name: str, description: str, script: str) -> Tool:
     """A tool whose work is a shell script: ``$1`` is the input, ``$2`` the output."""
+    return probe_tool(name, description, ["sh", "-c", script, "probe", "{input}", "{output}"])
+
+
+def probe_tool(name: str, description: str, argv: list[str], family: str = "probe") -> Tool:
+    """A tool from documents to records."""
     return Tool(
         name=name,
-        family="probe",
+        family=family,
         description=description,
         aliases=[name],
         inputs=[Port(name="documents", type="text/plain")],
         outputs=[Port(name="records", type="application/jsonl")],
         input_size=InputSizeThresholds(small_max_bytes=1000, medium_max_bytes=100000),
-        runner=CommandRunner(argv=["sh", "-c", script, "probe", "{input}", "{output}"], output_suffix=".jsonl"),
+        runner=CommandRunner(argv=argv, output_suffix=".jsonl"),
     )
+
+
+# Memory grows by 32 MB at a time. The first try has no end; what the later ones need is a third argument, in terms
+# of what the first one got.
+GROW = """
+import pathlib, sys, time
+mark = pathlib.Path(sys.argv[2]).parents[1] / "grown"
+first = not mark.exists()
+target = float("inf") if first else float(sys.argv[3]) * int(mark.read_text())
+heap = []
+while len(heap) < target:
+    heap.append(b"x" * 2**25)
+    if first:
+        mark.write_text(str(len(heap)))
+    time.sleep(0.04)
+pathlib.Path(sys.argv[2]).write_text("[]")
+"""
+
+
+class UnknownToHistory(TomasPlanOperator):
+    """Its tools get another name and family in every run, so that no run before sizes them."""
+
+    def _request(self, context: Any, key: str) -> PlanRequest:
+        request = super()._request(context, key)
+        suffix = hashlib.sha256(key.encode()).hexdigest()[:8]
+        tools = [
+            tool.model_copy(update={"name": f"{tool.name}_{suffix}", "family": f"probe_{suffix}"})
+            for tool in request.tools
+        ]
+        return request.model_copy(update={"tools": tools, "allowed_tools": [tool.name for tool in tools]})
+
+
+def growing(name: str, factor: str) -> Tool:
+    """A tool that runs out of memory at first, and then needs so many times what it had."""
+    argv = [sys.executable, "-c", GROW, "{input}", "{output}", factor]
+    return probe_tool(name, f"{name.capitalize()} the documents.", argv)
 
 
 SHATTER = shell_tool("shatter", "Shatter the documents.", "exit 3")
@@ -63,6 +106,17 @@ with DAG("probe_killed", schedule=None):
 with DAG("probe_stopped", schedule=None):
     stopped = TomasPlanOperator(task_id="plan", task="Dawdle over the documents", inputs=DOCUMENTS, tools=[DAWDLE])
     run_plan(stopped)
+
+
+for dag_id, tool in (("probe_devour", growing("devour", "1.3")), ("probe_gorge", growing("gorge", "inf"))):
+    with DAG(dag_id, schedule=None):
+        hungry = UnknownToHistory(
+            task_id="plan",
+            task=f"{tool.name.capitalize()} the documents",
+            inputs={"documents": f"{DOCUMENTS['documents']}/battery_bus.txt"},
+            tools=[tool],
+        )
+        run_plan(hungry, retries=6, retry_delay=SOON)
 
 
 class InterruptedPlan(TomasPlanOperator):

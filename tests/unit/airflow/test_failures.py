@@ -7,6 +7,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from tomas.airflow.failures import airflow_failures
 from tomas.errors import (
+    BinTooSmall,
     ConfigError,
     FitsNoBin,
     RoutingError,
@@ -25,7 +26,9 @@ def test_what_may_do_better_next_time_is_left_to_the_retries(kind: type[TomasErr
         raise kind("it broke.", remedy="wait.")
 
 
-@pytest.mark.parametrize("kind", [ConfigError, FitsNoBin, RoutingError, UnknownToolError, ToolContractError])
+@pytest.mark.parametrize(
+    "kind", [BinTooSmall, ConfigError, FitsNoBin, RoutingError, UnknownToolError, ToolContractError]
+)
 def test_what_would_come_out_the_same_ends_at_once_with_cause_and_remedy(kind: type[TomasError]) -> None:
     with pytest.raises(AirflowFailException, match=r"it broke\. Remedy: do this\."), airflow_failures():
         raise kind("it broke.", remedy="do this.")

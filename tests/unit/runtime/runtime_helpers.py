@@ -30,3 +30,12 @@ def sleep_long(inputs: Inputs, arguments: dict[str, Any], output_dir: Path) -> l
     Path(arguments["note"]).write_text(str(os.getpid()), encoding="utf-8")
     time.sleep(120)
     return []
+
+
+def grow(inputs: Inputs, arguments: dict[str, Any], output_dir: Path) -> list[dict[str, str]]:
+    """Fill so many megabytes, 8 at a time."""
+    heap = []
+    for _ in range(int(arguments["mb"]) // 8):
+        heap.append(b"x" * 2**23)
+        time.sleep(0.01)
+    return note(inputs, {}, output_dir)

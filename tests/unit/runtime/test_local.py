@@ -108,7 +108,7 @@ def helper(function: str, **fields: Any) -> Tool:
 @pytest.fixture
 def tools(monkeypatch: pytest.MonkeyPatch) -> list[Tool]:
     monkeypatch.setattr(sys, "path", [*sys.path, str(HERE)])
-    return [helper("note"), helper("break_down"), helper("sleep_long")]
+    return [helper("note"), helper("break_down"), helper("sleep_long"), helper("grow")]
 
 
 class StoreOnPaper:
@@ -210,6 +210,44 @@ def test_steps_wait_for_slots_of_their_own_pool(tmp_path: Path, tools: list[Tool
     assert crowded[-1].waited_ms >= 600
     free = next(record for record in records if record.step_id == "free")
     assert free.started_at < (crowded[0].ended_at or utc_now())
+
+
+def test_a_step_out_of_memory_is_tried_again_with_more(tmp_path: Path, tools: list[Tool]) -> None:
+    small = Resources(cpu_cores=0.25, cpu_mem_gb=0.125)
+    grows = step("s", "grow", {}, need=small, pool_slots=25, arguments={"mb": 300})
+    beside = step("beside", "note", {}, pool_slots=80, arguments={"seconds": 0.5})
+    after = step("after", "note", {"files": ["s.result"]})
+    events: list[RunEvent] = []
+    made = plan([grows, beside, after], tools=tools)
+    records = run_plan(made, Registry([]), artifacts_dir=tmp_path, on_event=events.append)
+    tries = [record for record in records if record.step_id == "s"]
+    out, good = Outcome.OUT_OF_MEMORY, Outcome.SUCCESS
+    assert [(r.try_number, r.requested.cpu_mem_gb, r.usage.outcome) for r in tries] == [
+        (1, 0.125, out),
+        (2, 0.25, out),
+        (3, 0.5, good),
+    ]
+    assert {record.usage.outcome for record in records if record.step_id != "s"} == {good}
+    assert tries[-1].outputs[0].uri.endswith("s/3/result.jsonl")
+    again = [str(event) for event in events if event.kind is RunEventKind.AGAIN]
+    assert ["with 0.25 GB" in again[0], "with 0.5 GB" in again[1]] == [True, True]
+    started = [event.grant.slots for event in events if event.step.id == "s" and event.kind is RunEventKind.STARTED]
+    assert started == [25, 25, 25], "half a gigabyte is a quarter of the bin"
+
+
+def test_a_step_that_fills_its_bin_fails_and_says_which_is_larger(tmp_path: Path, tools: list[Tool]) -> None:
+    classes = load_worker_classes()
+    small = next(item for group in classes for item in group.bins if item.name == "small_1")
+    cap_gb = small.capacity.cpu_mem_gb
+    grows = step("s", "grow", {}, need=Resources(cpu_mem_gb=0.9 * cap_gb), pool_slots=90, arguments={"mb": 3000})
+    events: list[RunEvent] = []
+    first, second = run_plan(
+        plan([grows], tools=tools), Registry([]), artifacts_dir=tmp_path, on_event=events.append
+    )
+    assert (first.requested.cpu_mem_gb, second.requested.cpu_mem_gb) == (0.9 * cap_gb, cap_gb)
+    assert "bin large_1 has 6 GB" in (second.error or "")
+    assert [event.kind for event in events][-1] is RunEventKind.FAILED
+    assert [event.grant.slots for event in events if event.kind is RunEventKind.STARTED] == [90, 100]
 
 
 def test_a_long_step_flushes_its_record_while_it_runs(

@@ -17,10 +17,12 @@ from tomas.airflow.failures import airflow_failures
 from tomas.airflow.links import PLAN_LINK_KEY, PlanLink, plan_page
 from tomas.airflow.operators.plan import TomasPlanOperator
 from tomas.airflow.routing import TOOL_OPERATOR_NAME, UNROUTED_POOL, StepArgument
-from tomas.errors import RoutingError
+from tomas.airflow.slots import await_slots, wish_slots
+from tomas.errors import BinTooSmall, RoutingError, ToolOutOfMemory
 from tomas.schema import ExecutionRecord, Plan, PlanStatus, PlanStep, utc_now
 
 if TYPE_CHECKING:
+    from tomas.runtime.escalation import Escalation, Grant
     from tomas.store import Store
 
 __all__ = ["TomasToolOperator"]
@@ -86,6 +88,9 @@ class TomasToolOperator(BaseOperator):
     :func:`~tomas.airflow.run_plan`. Each instance waits in the triggerer for exactly its own predecessors; if one
     of them failed it fails with that reason and uses up no retry. ``execution_timeout`` counts the wait.
 
+    A try after one that ran out of memory gets more, and more pool slots with it, up to the capacity of its bin;
+    where that was not enough it fails at once, whatever ``retries`` are left.
+
     :param step: what the plan task returned for this map index.
     :param tomas_conn_id: connection of type ``tomas``.
     """
@@ -150,6 +155,7 @@ class TomasToolOperator(BaseOperator):
         with airflow_failures():
             self._check_route(ti)
             from tomas.airflow.hook import TomasHook
+            from tomas.runtime.escalation import Escalation
             from tomas.runtime.step import run_step
             from tomas.store import Store
             from tomas.tools.registry import Registry
@@ -167,26 +173,51 @@ class TomasToolOperator(BaseOperator):
                     )
                 step = plan.step(self.step["step_id"])
                 tool = Registry(store.tools()).with_tools(plan.request.tools).get(step.tool)
+                escalation = Escalation.load(store, settings)
+                grant = escalation.grant(step, _tries(store, plan, step, ti))
+                if grant.slots > step.pool_slots:
+                    await_slots(ti, grant.slots)
                 self._note_start(store, plan, step, utc_now())
-                record = run_step(
-                    store,
-                    plan,
-                    step,
-                    tool=tool,
-                    artifacts_dir=settings.runtime.artifacts_dir,
-                    try_number=ti.try_number,
-                    outputs_of=lambda name: store.outputs(plan.id, name),
-                    settings=settings,
-                    dag_id=ti.dag_id,
-                    run_id=ti.run_id,
-                    task_id=ti.task_id,
-                    map_index=ti.map_index,
-                    queue=ti.queue,
-                    waited_ms=waited_s * 1000,
-                    cancel=self._cancel,
-                )
+                try:
+                    record = run_step(
+                        store,
+                        plan,
+                        step,
+                        tool=tool,
+                        artifacts_dir=settings.runtime.artifacts_dir,
+                        try_number=ti.try_number,
+                        outputs_of=lambda name: store.outputs(plan.id, name),
+                        settings=settings,
+                        dag_id=ti.dag_id,
+                        run_id=ti.run_id,
+                        task_id=ti.task_id,
+                        map_index=ti.map_index,
+                        queue=ti.queue,
+                        waited_ms=waited_s * 1000,
+                        cancel=self._cancel,
+                        grant=grant,
+                    )
+                except BinTooSmall:
+                    raise
+                except ToolOutOfMemory as error:
+                    self._wish_more(ti, step, grant, escalation, error)
+                    raise
             self._log_actual(step, record)
             return [artifact.model_dump(mode="json") for artifact in record.outputs]
+
+    def _wish_more(
+        self, ti: Any, step: PlanStep, grant: Grant, escalation: Escalation, error: ToolOutOfMemory
+    ) -> None:
+        """Ask for the slots of the next try, before Airflow is told that this one failed."""
+        following = escalation.following(step, grant.need, error.usage)
+        if following.slots > grant.slots:
+            wish_slots(ti, following.slots)
+        self.log.warning(
+            "Out of memory with %.3g GB; the next try gets %.3g GB and %d pool slots",
+            grant.need.cpu_mem_gb,
+            following.need.cpu_mem_gb,
+            following.slots,
+        )
 
     def _check_route(self, ti: Any) -> None:
         """Refuse to work anywhere but on the planned queue: no resource was reserved there."""
@@ -214,14 +245,26 @@ class TomasToolOperator(BaseOperator):
     def _log_actual(self, step: PlanStep, record: ExecutionRecord) -> None:
         usage = record.usage
         self.log.info(
-            "Step %s (%s): planned %.1f to %.1f s, %.3g GB; took %.1f s, peak %.3g GB, %.3g CPU s, memory limit %s",
+            "Step %s (%s): planned %.1f to %.1f s, given %.3g GB; took %.1f s, peak %.3g GB, %.3g CPU s, "
+            "memory limit %s",
             step.id,
             step.tool,
             step.latency_p50_ms / 1000,
             step.latency_p90_ms / 1000,
-            step.allocation.final.cpu_mem_gb,
+            record.requested.cpu_mem_gb,
             usage.wall_ms / 1000,
             usage.peak_mem_gb,
             usage.cpu_seconds,
             usage.memory_limit,
         )
+
+
+def _tries(store: Store, plan: Plan, step: PlanStep, ti: Any) -> list[ExecutionRecord]:
+    """Records of the tries of a step before this one."""
+    if ti.try_number == 1:
+        return []
+    return [
+        record
+        for record in store.records(plan.id)
+        if record.step_id == step.id and record.try_number < ti.try_number
+    ]
