@@ -1,0 +1,132 @@
+"""English: clauses in the forms that requests use."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from tomas.training.generate.grammar import capital, gerund, is_plural, join, participle
+from tomas.training.generate.lexicon import Noun
+from tomas.training.generate.speaker import Speaker
+from tomas.training.generate.spec import Phrase
+from tomas.training.generate.story import Story, filled
+from tomas.training.generate.world import Item
+
+__all__ = ["English", "Form", "sentence"]
+
+Form = Literal["base", "gerund", "passive", "noun"]
+
+_ARTICLES = ("the ", "these ", "all ", "a ", "an ", "my ", "our ")
+_DETERMINERS = ("the", "the", "the", "these", "these", "all the", "our", "my", "the attached", "the new")
+_SUBJECT = re.compile(r"\{in\} (are|is|were|show|look|mean|say|have|contain|need)\b")
+_POSSESSED = re.compile(r"\b(our|my|the|this|last|in)\b")
+
+
+class English(Speaker):
+    """Clauses in English, one step at a time."""
+
+    def __init__(self, story: Story) -> None:
+        super().__init__(story)
+        self.everything_said = self.rng.choice(
+            ("everything", "all the results", "all of that", "all of it", "the results", "these results")
+        )
+
+    def long(self, item: Item) -> str:
+        noun = self.story.nouns[item.index]
+        determiner = self.rng.choice(_DETERMINERS)
+        if _POSSESSED.search(noun.long) and determiner in ("my", "our", "the attached", "the new"):
+            determiner = "the"
+        if not is_plural(noun.long):
+            determiner = {"these": "this", "all the": "the"}.get(determiner, determiner)
+        return f"{determiner} {noun.long}"
+
+    def short(self, item: Item) -> str:
+        if item.step < 0:
+            return f"the {self.story.nouns[item.index].short}"
+        return f"the {self.tool(item.step).outputs[item.index].english}"
+
+    def pronoun(self, item: Item) -> str:
+        if item.step < 0:
+            return "them" if is_plural(self.story.nouns[item.index].short) else "it"
+        plural = is_plural(self.tool(item.step).outputs[item.index].english)
+        return self.rng.choice(
+            ("them", "them", "the results", "the result") if plural else ("it", "it", "the result")
+        )
+
+    def everything(self) -> str:
+        return self.everything_said
+
+    def several(self, names: list[str]) -> str:
+        return join(names)
+
+    def noun(self, item: Item) -> Noun:
+        """The name of a request's input, without article."""
+        return self.story.nouns[item.index]
+
+    def clause(self, step: int, form: Form = "base", *, pronouns: bool = True) -> str:
+        """One step as a clause without punctuation.
+
+        ``base``: translate the letters; ``gerund``: translating the letters; ``passive``: the letters should be
+        translated, where the phrase allows it; ``noun``: translation, with what it works on only where that is not
+        what went before.
+        """
+        tool = self.tool(step)
+        if form == "noun":
+            return self._noun(step)
+        choices = [phrase for phrase in tool.english if self._usable(step, phrase)] or list(tool.english)
+        if form == "passive":
+            choices = [phrase for phrase in choices if _passivable(phrase)] or choices
+        if form == "gerund":
+            choices = [phrase for phrase in choices if " and " not in f"{phrase.object} {phrase.tail}"] or choices
+        phrase = self.rng.choice(choices)
+        words = self.story.values(step, f"{phrase.object} {phrase.tail}")
+        nouns = self.nouns(step, pronouns=pronouns and not _SUBJECT.search(f"{phrase.object} {phrase.tail}"))
+        if form == "passive" and _passivable(phrase):
+            tail = phrase.tail
+            subject = phrase.object
+            if subject != "{in}" and tail.startswith("of {in}"):
+                subject, tail = f"{subject} of {{in}}", tail.removeprefix("of {in}")
+            subject = filled(subject, nouns, words)
+            subject = {"them": "they", "it": "it"}.get(subject, subject)
+            modal = self.rng.choice(("should be", "should be", "must be", "are to be", "need to be"))
+            if modal in ("are to be", "need to be") and not is_plural(subject):
+                modal = "should be"
+            return filled(f"{subject} {modal} {participle(phrase.verb)} {tail}", nouns, words)
+        verb = gerund(phrase.verb) if form == "gerund" else phrase.verb
+        return filled(f"{verb} {phrase.object} {phrase.tail}", nouns, words)
+
+    def _usable(self, step: int, phrase: Phrase) -> bool:
+        """Optional inputs that are bound should be said, by a phrase that has a slot for them."""
+        tool = self.tool(step)
+        bound = {
+            port.name
+            for port, items in zip(tool.inputs[1:], self.story.world.nodes[step].sources[1:], strict=False)
+            if items
+        }
+        text = f"{phrase.object} {phrase.tail}"
+        return all(f"{{{name}}}" in text for name in bound)
+
+    def _noun(self, step: int) -> str:
+        tool = self.tool(step)
+        before = list(self.said)
+        relation = self.relation(step)
+        self.story.arguments.setdefault(step, {})
+        names = self.nouns(step, pronouns=False)
+        if relation == "next" and len(self.story.sources(step)) == 1 and before:
+            return tool.noun
+        word = "from" if tool.gathers else "of"
+        return f"{tool.noun} {word} {names['in']}" if "in" in names else tool.noun
+
+
+def _passivable(phrase: Phrase) -> bool:
+    """Whether the object may become the subject: "me the gist" and "which of them …" may not."""
+    text = f"{phrase.object} {phrase.tail}"
+    if re.search(r"\b(and|me|us|what|which|whether|how|who|where|if)\b", text):
+        return False
+    return phrase.object == "{in}" or phrase.object.startswith(_ARTICLES)
+
+
+def sentence(text: str, mark: str = ".") -> str:
+    """Capital letter and full stop."""
+    text = text.strip().rstrip(",;")
+    return capital(text) if text.endswith((".", "?", "!")) else f"{capital(text)}{mark}"
