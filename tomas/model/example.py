@@ -66,6 +66,8 @@ class ArgumentCard:
     kind: Literal["string", "integer", "number", "boolean", "array"]
     choices: tuple[str, ...] = ()
     required: bool = False
+    choice_names: tuple[tuple[str, ...], ...] = ()
+    """Per choice, other words by which a task may call it: ``zh`` is "Chinese" and "中文". May be empty."""
 
 
 @dataclass(frozen=True)
@@ -165,6 +167,8 @@ class StepTarget:
     bindings: tuple[tuple[Source, ...], ...] = ()
     arguments: tuple[tuple[str, str], ...] = ()
     mode_weights: tuple[float, ...] = ()
+    residual: tuple[float, ...] = ()
+    """ln(right amount ÷ the amount of its most probable mode) per resource, four numbers; empty where unknown."""
 
 
 @dataclass(frozen=True)

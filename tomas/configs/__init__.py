@@ -1,0 +1,1 @@
+"""Configurations of the neural planner, shipped as YAML files."""

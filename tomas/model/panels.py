@@ -1,0 +1,101 @@
+"""The left panel: what the backbone reads besides the task's own tokens, as embeddings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from tomas.model.config import NeuralConfig
+from tomas.model.projectors import Projector
+from tomas.model.prompt import Prompt
+from tomas.model.resource_mlp import ResourceMlp
+from tomas.model.temporal import TemporalEncoder
+from tomas.model.tool_encoder import TextEncoder, TokenMatching
+from tomas.model.tool_set import ToolSet
+
+__all__ = ["LeftPanel", "Panels"]
+
+_SCORE_FEATURES = 5
+
+
+@dataclass(frozen=True)
+class Panels:
+    """What the left panel makes of a batch.
+
+    :ivar tools: fused vectors, (B, K, d_set).
+    :ivar tool_embeds: prefix embeddings, (B, K, hidden).
+    :ivar matching: (B, K, 2).
+    :ivar scores: retrieval, (B, K); zeros where the panel is off.
+    :ivar classes: temporal vectors, (B, C, d_temporal).
+    :ivar short: vectors of the short texts, (U, d_tool).
+    :ivar prompt: embeddings of everything before PLAN, (B, N, hidden).
+    """
+
+    tools: Tensor
+    tool_embeds: Tensor
+    matching: Tensor
+    scores: Tensor
+    classes: Tensor
+    short: Tensor
+    prompt: Tensor
+
+
+class LeftPanel(nn.Module):
+    """Tool encoder, resource MLP, self-attention over the set, temporal encoder, projectors."""
+
+    def __init__(self, config: NeuralConfig, hidden: int, scale: float) -> None:
+        super().__init__()
+        model = config.model
+        self.switches = model.panels
+        d_tool = model.tool_encoder.d_tool
+        self.text = TextEncoder(hidden, model.tool_encoder)
+        self.ports = nn.Linear(d_tool, d_tool, bias=False)
+        self.matching = TokenMatching(hidden, model.tool_encoder) if model.tool_encoder.d_match else None
+        self.resources = ResourceMlp(model.resource_mlp)
+        self.fuse = ToolSet(d_tool, model.resource_mlp.d_resource, model.tool_set, model.dropout)
+        self.temporal = TemporalEncoder(model.temporal)
+        inner = min(hidden, 2 * model.tool_set.d_set)
+        self.to_tool = Projector(model.tool_set.d_set + _SCORE_FEATURES, hidden, scale, inner)
+        self.to_class = Projector(model.temporal.d_temporal, hidden, scale, min(inner, hidden))
+        self.to_request = Projector(d_tool + 3, hidden, scale, min(inner, hidden))
+
+    def forward(self, prompt: Prompt, long_tokens: Tensor, short_tokens: Tensor, embedding: nn.Embedding) -> Panels:
+        """Encode a batch.
+
+        :param long_tokens: ids of the tools' texts, (U, L), padded with -1.
+        :param short_tokens: ids of the short texts, likewise.
+        :param embedding: the backbone's token embedding.
+        """
+        long_embedded = embedding(long_tokens.clamp_min(0)).float()
+        short = self.text(embedding(short_tokens.clamp_min(0)).float(), short_tokens >= 0)
+        task = embedding(prompt.task)
+        texts = self.text(long_embedded, long_tokens >= 0)
+        tools = texts[prompt.tool_text] + self.ports(short[prompt.tool_ports])
+        resources = self.resources(prompt.profile, prompt.profile_mask)
+        if not self.switches.profiles:
+            resources = self.resources.unknown.expand_as(resources)
+        fused = self.fuse(tools, resources, prompt.tool_mask, attend=self.switches.set_attention)
+        scores = prompt.retrieval if self.switches.retrieval else torch.zeros_like(prompt.retrieval)
+        matching = scores.new_zeros(*scores.shape, 2)
+        if self.matching is not None and self.switches.matching:
+            matching = self.matching(
+                self.matching.tokens(long_embedded, long_tokens >= 0),
+                prompt.tool_text,
+                self.matching.tokens(task.float(), prompt.task_mask),
+            )
+        tool_embeds = self.to_tool(torch.cat([fused, _score_features(scores, matching, prompt.tool_mask)], dim=-1))
+        curves = prompt.curves if self.switches.timeline else torch.ones_like(prompt.curves)
+        classes = self.temporal(curves, prompt.classes)
+        request = self.to_request(torch.cat([short[prompt.io_text], prompt.io_features], dim=-1))
+        parts = [self.to_class(classes), request, task.float(), tool_embeds]
+        return Panels(fused, tool_embeds, matching, scores, classes, short, torch.cat(parts, dim=1))
+
+
+def _score_features(scores: Tensor, matching: Tensor, mask: Tensor) -> Tensor:
+    """What the scores say of each candidate among the others, (B, K, 5)."""
+    visible = scores.masked_fill(~mask, -1e4)
+    share = visible.softmax(dim=-1)
+    behind = (scores - visible.amax(dim=-1, keepdim=True)).clamp_min(-10.0)
+    return torch.cat([torch.stack([scores / 5.0, share, behind / 5.0], dim=-1), matching], dim=-1)

@@ -1,0 +1,130 @@
+"""Text to token ids: a byte-level BPE of our own for ``tiny``, or the tokenizer of a pretrained backbone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+from tomas.errors import ModelUnavailable
+from tomas.model.config import BackboneConfig
+
+__all__ = ["Encoded", "TextTokenizer", "load_pretrained_tokenizer", "train_tokenizer"]
+
+_PAD = "<pad>"
+_END_TOKENS = ("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "</s>", _PAD)
+_MOST_CHARACTERS = 20_000
+"""Longer texts are cut off here, so that the time is bounded."""
+
+Encoded = tuple[list[int], list[tuple[int, int]]]
+"""Token ids, and per token the (begin, end) characters that it stands for."""
+
+
+class TextTokenizer:
+    """Token ids of texts, the same on every machine."""
+
+    def __init__(self, tokenizer: Tokenizer, *, fold: bool) -> None:
+        """:param fold: what is read is put in lower case, underscores count as blanks; what is written is not."""
+        self._tokenizer = tokenizer
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+        self.fold = fold
+        found = (self._tokenizer.token_to_id(name) for name in _END_TOKENS)
+        self.end_id = next((number for number in found if number is not None), 0)
+        """The token that ends a written text."""
+
+    @property
+    def vocab_size(self) -> int:
+        """One more than the largest id."""
+        return max(self._tokenizer.get_vocab(with_added_tokens=True).values()) + 1
+
+    def encode(self, text: str) -> Encoded:
+        """Ids and character offsets of a text that is read."""
+        encoding = self._tokenizer.encode(self._prepare(text), add_special_tokens=False)
+        return list(encoding.ids), list(encoding.offsets)
+
+    def encode_many(self, texts: Sequence[str], limit: int) -> list[list[int]]:
+        """Ids of texts that are read, each cut off after ``limit`` tokens."""
+        prepared = [self._prepare(text[: limit * 16]) for text in texts]
+        return [row.ids[:limit] for row in self._tokenizer.encode_batch(prepared, add_special_tokens=False)]
+
+    def encode_written(self, text: str, limit: int) -> list[int]:
+        """Ids of a text that the model is to write, case kept."""
+        return list(self._tokenizer.encode(text[:_MOST_CHARACTERS], add_special_tokens=False).ids[:limit])
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids; special tokens are left out."""
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
+
+    def to_json(self) -> str:
+        """The whole tokenizer as text, for the checkpoint."""
+        return str(self._tokenizer.to_str())
+
+    @classmethod
+    def from_json(cls, text: str, *, fold: bool) -> TextTokenizer:
+        """The inverse of :meth:`to_json`.
+
+        :raises ValueError: the text is no tokenizer.
+        """
+        try:
+            return cls(Tokenizer.from_str(text), fold=fold)
+        except Exception as error:  # noqa: BLE001  (the library raises bare exceptions)
+            raise ValueError(f"no tokenizer: {error}") from None
+
+    def _prepare(self, text: str) -> str:
+        text = text[:_MOST_CHARACTERS]
+        if not self.fold:
+            return text
+        # Character by character, so that offsets hold for the text as it was given.
+        lower = "".join(low if len(low := char.lower()) == 1 else char for char in text)
+        return lower.replace("_", " ")
+
+
+def train_tokenizer(texts: Iterable[str], *, vocab_size: int = 8192) -> TextTokenizer:
+    """A byte-level BPE tokenizer of English and Chinese (any text can be encoded), trained on ``texts``.
+
+    :param texts: what will be read (folded here) and written.
+    :param vocab_size: at most so many ids; id 0 is padding.
+    """
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.Sequence([])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=True)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[_PAD],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    folding = TextTokenizer(tokenizer, fold=True)
+    tokenizer.train_from_iterator((folding._prepare(text) for text in texts), trainer=trainer)  # noqa: SLF001
+    return TextTokenizer(tokenizer, fold=True)
+
+
+def load_pretrained_tokenizer(backbone: BackboneConfig) -> TextTokenizer:
+    """The tokenizer of a pretrained backbone: ``tokenizer.json`` of a folder or hub repository, or a GGUF file's.
+
+    :raises ModelUnavailable: it is not there, or cannot be read.
+    """
+    folder = Path(backbone.name)
+    try:
+        if (folder / "tokenizer.json").is_file():
+            return TextTokenizer(Tokenizer.from_file(str(folder / "tokenizer.json")), fold=False)
+        from transformers import AutoTokenizer
+
+        loaded = AutoTokenizer.from_pretrained(
+            backbone.name,
+            revision=backbone.revision,
+            local_files_only=backbone.local_files_only,
+            trust_remote_code=False,
+            **({"gguf_file": backbone.gguf_file} if backbone.gguf_file else {}),
+        )
+        return TextTokenizer(loaded.backend_tokenizer, fold=False)
+    except Exception as error:  # noqa: BLE001  (hub, disk and parser each raise their own)
+        raise ModelUnavailable(
+            f"The tokenizer of {backbone.name} cannot be loaded: {type(error).__name__}: {str(error)[:300]}.",
+            remedy="Give a folder that holds tokenizer.json, or allow access to the hub.",
+        ) from None

@@ -1,0 +1,1 @@
+"""The neural planner as a planner: requests and registries in, drafts out."""

@@ -1,0 +1,1 @@
+"""Plans from a stock instruct model: JSON under a grammar, no trained heads."""
