@@ -75,6 +75,22 @@ class PlannerSettings(_Section):
     """From a step's end to its successor's start in Airflow, until runs have shown it."""
 
 
+class InstructSettings(_Section):
+    """The planner ``instruct``: a stock chat model without trained heads."""
+
+    model: str | None = None
+    """Hub id, folder with safetensors, or GGUF file; for example ``Qwen/Qwen2.5-7B-Instruct``."""
+    revision: str | None = None
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """``auto`` takes what the weights are stored in on a GPU, and float32 on a processor."""
+    candidates: Annotated[int, Field(ge=1, le=256)] = 24
+    """Tools that the model reads; retrieval narrows a larger registry down to these."""
+    max_steps: Annotated[int, Field(ge=1, le=64)] = 16
+    max_new_tokens: Annotated[int, Field(ge=16, le=16_384)] = 1024
+    limit_s: Positive = 120.0
+    """An answer that takes longer is given up, and the retrieval planner plans."""
+
+
 class NaiveModeSettings(_Section):
     """Fixed capacity curves instead of worker samples."""
 
@@ -108,6 +124,7 @@ class Settings(BaseSettings):
     store: StoreSettings = StoreSettings()
     data: DataSettings = DataSettings()
     planner: PlannerSettings = PlannerSettings()
+    instruct: InstructSettings = InstructSettings()
     runtime: RuntimeSettings = RuntimeSettings()
     sampler: SamplerSettings = SamplerSettings()
 

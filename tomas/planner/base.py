@@ -43,7 +43,11 @@ class Planner(Protocol):
     """Drafts plans. Planners are found by name in the entry-point group ``tomas.planners``."""
 
     kind: ClassVar[str]
-    version: ClassVar[str]
+
+    @property
+    def version(self) -> str:
+        """What drafted: the code's version, or the model's where there is one."""
+        ...
 
     def draft(self, request: PlanRequest, registry: Registry) -> Draft:
         """Choose tools for the task, order them, bind their inputs and arguments.

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from tomas.config import get_settings
-from tomas.errors import NoToolMatches, ToolUnavailable
+from tomas.errors import NoToolMatches
+from tomas.planner.allowed import allowed_tools, unavailable, usable_tools
 from tomas.planner.arguments import bind_arguments
 from tomas.planner.base import Draft, DraftStep
 from tomas.planner.index import ToolIndex
@@ -15,7 +16,6 @@ from tomas.planner.selection import Choice, Selection, select
 from tomas.planner.text import check_task, clauses, detect_language, normalise
 from tomas.planner.wiring import wire
 from tomas.schema import PlanRequest, Tool
-from tomas.tools.availability import availability
 from tomas.tools.registry import Registry
 
 __all__ = ["RetrievalPlanner"]
@@ -46,7 +46,7 @@ class RetrievalPlanner:
         """
         check_task(request.task)
         registry = registry.with_tools(request.tools) if request.tools else registry
-        tools = _allowed(request, registry)
+        tools = allowed_tools(request, registry)
         index = self._index(registry)
         task = normalise(request.task)
         selection = select(
@@ -60,7 +60,7 @@ class RetrievalPlanner:
         if not selection.choices:
             raise _nothing_matches(request, selection)
         warnings = [f"No tool was found for: “{part[:120]}”." for part in selection.unmatched]
-        usable, remedies = _usable(tools, request)
+        usable, remedies = usable_tools(tools, request)
         choices = [_available(choice, usable, remedies, warnings) for choice in selection.choices]
         choices = list({choice.tool: choice for choice in choices}.values())
         wiring = wire(choices, request, usable, selection.media)
@@ -87,26 +87,6 @@ class RetrievalPlanner:
         return self._indexed[1]
 
 
-def _allowed(request: PlanRequest, registry: Registry) -> dict[str, Tool]:
-    """The tools that may be planned; those given in the request always may."""
-    if request.allowed_tools is None:
-        return {tool.name: tool for tool in registry}
-    names = [*request.allowed_tools, *(tool.name for tool in request.tools)]
-    return {name: registry.get(name) for name in dict.fromkeys(names)}
-
-
-def _usable(tools: Mapping[str, Tool], request: PlanRequest) -> tuple[dict[str, Tool], dict[str, str]]:
-    """The tools that may stand in this plan, and the remedy for each that cannot run here."""
-    remedies: dict[str, str] = {}
-    for name, tool in tools.items():
-        state = availability(tool)
-        if not state.ok:
-            remedies[name] = " ".join(part for part in (state.reason, state.remedy) if part)
-    if request.allow_unavailable:
-        return dict(tools), remedies
-    return {name: tool for name, tool in tools.items() if name not in remedies}, remedies
-
-
 def _available(
     choice: Choice, usable: Mapping[str, Tool], remedies: Mapping[str, str], warnings: list[str]
 ) -> Choice:
@@ -117,10 +97,7 @@ def _available(
         if rival.tool in usable and rival.score >= _NEARLY_AS_GOOD * choice.score:
             warnings.append(f"{rival.tool} takes the place of {choice.tool}, which cannot run here.")
             return Choice(rival.tool, rival.score, choice.confidence, choice.stage, choice.text, choice.rivals)
-    raise ToolUnavailable(
-        f"The task needs {choice.tool}, which cannot run here: {remedies[choice.tool]}",
-        remedy="Install what is missing, or allow planning without it (allow_unavailable, --allow-unavailable).",
-    )
+    raise unavailable(choice.tool, remedies)
 
 
 def _nothing_matches(request: PlanRequest, selection: Selection) -> NoToolMatches:
