@@ -116,7 +116,26 @@ for dag_id, tool in (("probe_devour", growing("devour", "1.3")), ("probe_gorge",
             inputs={"documents": f"{DOCUMENTS['documents']}/battery_bus.txt"},
             tools=[tool],
         )
-        run_plan(hungry, retries=6, retry_delay=SOON)
+        run_plan(hungry, retries=6)
+
+
+class DiesOutOfMemory(TomasToolOperator):
+    """Is killed on its first try after its tool ran out of memory, before it can say so to Airflow."""
+
+    def _wish_more(self, ti: Any, *details: Any) -> None:
+        if ti.try_number == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        super()._wish_more(ti, *details)
+
+
+with DAG("probe_devour_killed", schedule=None):
+    speechless = UnknownToHistory(
+        task_id="plan",
+        task="Devour the documents",
+        inputs={"documents": f"{DOCUMENTS['documents']}/battery_bus.txt"},
+        tools=[growing("devour", "1.3")],
+    )
+    DiesOutOfMemory.partial(task_id="tool", retries=2, retry_delay=SOON).expand(step=speechless.output)
 
 
 class InterruptedPlan(TomasPlanOperator):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import BaseOperator, ExceptionRetryPolicy, RetryAction, RetryRule
 from airflow.sdk.definitions.mappedoperator import MappedOperator, OperatorPartial
 from airflow.sdk.exceptions import AirflowFailException
 from airflow.triggers.base import StartTriggerArgs
@@ -29,6 +29,18 @@ __all__ = ["TomasToolOperator"]
 
 _ROUTED_BY_THE_PLAN = ("pool", "pool_slots", "queue")
 _POLL_S = 0.5
+
+# The default delay of Airflow gives the world time to recover; here nothing has to, the next try just gets more.
+_MORE_MEMORY_AT_ONCE = ExceptionRetryPolicy(
+    rules=[
+        RetryRule(
+            exception=ToolOutOfMemory,
+            action=RetryAction.RETRY,
+            retry_delay=timedelta(0),
+            reason="out of memory; the next try gets more",
+        )
+    ]
+)
 
 
 def _refuse_routes(names: Mapping[str, Any], task_id: str, where: str) -> None:
@@ -89,7 +101,8 @@ class TomasToolOperator(BaseOperator):
     of them failed it fails with that reason and uses up no retry. ``execution_timeout`` counts the wait.
 
     A try after one that ran out of memory gets more, and more pool slots with it, up to the capacity of its bin;
-    where that was not enough it fails at once, whatever ``retries`` are left.
+    where that was not enough it fails at once, whatever ``retries`` are left. Such a try does not wait for
+    ``retry_delay``, unless a ``retry_policy`` is given, which then decides.
 
     :param step: what the plan task returned for this map index.
     :param tomas_conn_id: connection of type ``tomas``.
@@ -109,6 +122,7 @@ class TomasToolOperator(BaseOperator):
         map_index_template: str = "{{ task.step['tool'] }} on {{ task.step['queue'] }}",
         **kwargs: Any,
     ) -> None:
+        kwargs["retry_policy"] = kwargs.get("retry_policy") or _MORE_MEMORY_AT_ONCE
         super().__init__(map_index_template=map_index_template, **kwargs)
         self.step = step
         self.tomas_conn_id = tomas_conn_id
