@@ -2,9 +2,10 @@
 
 Starts a Postgres of its own with the settings that TOMAS ships (durable, 64 MB of shared buffers), loads samples
 and execution records through the public methods, rolls the samples up, and reads the planner's whole context:
-profiles, bins, models, newest records, call log, recent samples, hand-over, superseded plan, reservations. Prints
-progress and ends with one line of JSON. All times are wall times; processor times stand beside them, because other
-work on the machine lengthens the one much and the other little.
+profiles, bins, models, newest records, call log, recent samples, hand-over, superseded plan, reservations. The
+oldest tenth of the samples goes in as rows (``copy_rows``), the others as arrays (``copy_arrays``, the figures
+``copy_…``). Prints progress and ends with one line of JSON. All times are wall times; processor times stand beside
+them, because other work on the machine lengthens the one much and the other little.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from typing import Any, TypeVar
 
 import psutil
 
-from benchmarks.store_rows import fleet, record_rows, sample_rows, store_calls, store_plans
+from benchmarks.store_rows import fleet, record_rows, sample_blocks, sample_rows, store_calls, store_plans
 from tomas.config import Settings, StoreSettings
 from tomas.demo.postgres import EmbeddedPostgres
 from tomas.planner.context import load_context
@@ -39,7 +40,7 @@ Figures = dict[str, Any]
 
 PARTS = (
     *("profiles", "worker_classes", "current_model", "recent_records", "recent_calls", "recent_samples"),
-    *("hand_over_ms", "plan_of_origin", "reservations"),
+    *("sample_arrays", "hand_over_ms", "plan_of_origin", "reservations"),
 )
 """The methods of the store that make up a context."""
 _BYTES_PER_SAMPLE, _BYTES_PER_RECORD = 450, 2500
@@ -111,8 +112,12 @@ def _measure(store: TimedStore, server: EmbeddedPostgres, chosen: argparse.Names
     now = utc_now().replace(microsecond=0)
     figures: Figures = {"samples": chosen.samples, "records": chosen.records, "bins": chosen.bins}
 
-    rows = _told("samples", sample_rows(group.bins, chosen.samples, now))
-    loaded = _clocked(server, lambda: store.copy_samples(rows, now=now, writers=chosen.writers))
+    newer = chosen.samples - chosen.samples // 10
+    rows = sample_rows(group.bins, chosen.samples // 10, now, skip=newer)
+    loaded = _clocked(server, lambda: store.copy_samples(_told("rows", rows), now=now, writers=chosen.writers))
+    figures |= _rates("copy_as_rows", loaded, loaded["result"].stored)
+    blocks = sample_blocks(group.bins, newer, now)
+    loaded = _clocked(server, lambda: store.copy_arrays(_told("samples", blocks), now=now, writers=chosen.writers))
     figures |= _rates("copy", loaded, loaded["result"].stored)
     plans = store_plans(store, group.bins, registry.names, chosen.plans, now)
     store_calls(store, Settings().planner.kind, plans, now)
@@ -223,12 +228,13 @@ def _server_cpu_s(server: EmbeddedPostgres) -> float:
 
 
 def _told(name: str, rows: Iterator[T]) -> Iterator[T]:
-    begun = time.perf_counter()
-    for number, row in enumerate(rows, 1):
+    begun, count, last = time.perf_counter(), 0, 0
+    for row in rows:
         yield row
-        if number % _EVERY == 0:
-            rate = number / (time.perf_counter() - begun)
-            print(f"{name}: {number:,} rows, {rate:,.0f} rows/s", file=sys.stderr, flush=True)
+        count += sum(len(part.at_us) for part in row.values()) if isinstance(row, dict) else 1
+        if count - last >= _EVERY:
+            last, rate = count, count / (time.perf_counter() - begun)
+            print(f"{name}: {count:,} rows, {rate:,.0f} rows/s", file=sys.stderr, flush=True)
 
 
 def _p95(values: list[float]) -> float:

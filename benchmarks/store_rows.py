@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from tomas.schema import (
     AllocationDecision,
@@ -25,15 +28,17 @@ from tomas.schema import (
     StepBinding,
     WorkerClass,
 )
-from tomas.store import Store
+from tomas.store import SampleArrays, Store
 
-__all__ = ["STEPS", "fleet", "record_rows", "sample_rows", "store_calls", "store_plans"]
+__all__ = ["STEPS", "fleet", "record_rows", "sample_blocks", "sample_rows", "store_calls", "store_plans"]
 
 CAPACITY = Resources(cpu_cores=16, cpu_mem_gb=64, gpu_sm=100, gpu_mem_gb=24)
 STEPS = 7
 """Of every plan."""
 _INTERVAL = timedelta(seconds=5)
 _POOL = 4096
+_ROUNDS = 10_000
+"""About fourteen hours."""
 NEED = Resources(cpu_cores=1, cpu_mem_gb=2)
 
 
@@ -57,8 +62,35 @@ def fleet(size: int) -> WorkerClass:
     return WorkerClass(name="worker", capacity=CAPACITY, bins=bins)
 
 
-def sample_rows(bins: Sequence[Bin], count: int, until: datetime) -> Iterator[tuple[Any, ...]]:
-    """About ``count`` readings, every five seconds of every bin, the last at ``until``."""
+def sample_rows(bins: Sequence[Bin], count: int, until: datetime, *, skip: int = 0) -> Iterator[tuple[Any, ...]]:
+    """About ``count`` readings, every five seconds of every bin, as rows; all but the last ``skip``."""
+    amounts = [tuple(values) for values in _amounts().tolist()]
+    names = [item.name for item in bins]
+    first = skip // len(names)
+    for i in range(first + count // len(names) - 1, first - 1, -1):
+        at = until - i * _INTERVAL
+        for j, name in enumerate(names):
+            yield (name, at, *amounts[(i * 7 + j * 131) % _POOL])
+
+
+def sample_blocks(bins: Sequence[Bin], count: int, until: datetime) -> Iterator[dict[str, SampleArrays]]:
+    """The same readings as arrays, in blocks of :data:`_ROUNDS` per bin, the oldest first."""
+    amounts = _amounts()
+    unix = datetime(1970, 1, 1, tzinfo=UTC)
+    last_us = (until - unix) // timedelta(microseconds=1)
+    rounds = count // len(bins)
+    for newest in range(rounds, 0, -_ROUNDS):
+        i = np.arange(newest - 1, max(0, newest - _ROUNDS) - 1, -1)
+        at_us = last_us - i * (_INTERVAL // timedelta(microseconds=1))
+        block = {}
+        for j, place in enumerate(bins):
+            values = amounts[(i * 7 + j * 131) % _POOL]
+            block[place.name] = SampleArrays(at_us, values[:, :4], values[:, 4:8], values[:, 8:])
+        yield block
+
+
+def _amounts() -> NDArray[np.float64]:
+    """Of shape (pool, 12): what is free, in the background, and reserved."""
     rng = random.Random(1)  # noqa: S311 - made-up load
     amounts = []
     for _ in range(_POOL):
@@ -66,12 +98,7 @@ def sample_rows(bins: Sequence[Bin], count: int, until: datetime) -> Iterator[tu
         reserved = [rng.random() * (size - used) for size, used in zip(CAPACITY, background, strict=True)]
         free = [a - b - c for a, b, c in zip(CAPACITY, background, reserved, strict=True)]
         amounts.append((*(max(0.0, value) for value in free), *background, *reserved))
-    names = [item.name for item in bins]
-    rounds = count // len(names)
-    for i in range(rounds - 1, -1, -1):
-        at = until - i * _INTERVAL
-        for j, name in enumerate(names):
-            yield (name, at, *amounts[(i * 7 + j * 131) % _POOL])
+    return np.array(amounts)
 
 
 def record_rows(

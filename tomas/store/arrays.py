@@ -26,6 +26,7 @@ __all__ = [
     "SampleArrays",
     "by_bin",
     "in_columns",
+    "in_order",
     "instant",
     "microseconds",
     "slices",
@@ -119,6 +120,16 @@ def by_bin(columns: Columns) -> dict[str, SampleArrays]:
             found[name] = SampleArrays(columns.times[start:end] + _UNIX_US, free, background, reserved)
         start = end
     return found
+
+
+def in_order(columns: Columns) -> Columns:
+    """The same readings by bin and time; at once where they are, and cheaper than in Postgres where not."""
+    codes, times = columns.codes, columns.times
+    later = np.diff(codes)
+    if ((later > 0) | ((later == 0) & (np.diff(times) >= 0))).all():
+        return columns
+    order = np.lexsort((times, codes))
+    return Columns(columns.places, codes[order], times[order], columns.amounts[order])
 
 
 def unpack_samples(payload: bytes, places: Sequence[str]) -> Columns:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 from psycopg2.extensions import cursor
 from psycopg2.extras import Json, execute_values
+from pydantic import TypeAdapter
 
 from tomas.schema import (
     RESOURCE_NAMES,
@@ -20,10 +22,12 @@ from tomas.schema import (
     canonical_json,
 )
 from tomas.store.connection import Database
+from tomas.store.readings import uncollected
 
 __all__ = ["CatalogueMixin"]
 
 _PROFILE_FIELDS = tuple(ProfileRow.model_fields)
+_PROFILES = TypeAdapter(list[ProfileRow])
 
 
 class CatalogueMixin(Database):
@@ -79,11 +83,15 @@ class CatalogueMixin(Database):
     def profiles(self) -> list[ProfileRow]:
         """All profile rows, in the order in which they were stored."""
 
-        def work(cur: cursor) -> list[ProfileRow]:
-            cur.execute(f"SELECT {', '.join(_PROFILE_FIELDS)} FROM profile ORDER BY id")  # noqa: S608 - fixed names
-            return [ProfileRow(**dict(zip(_PROFILE_FIELDS, row, strict=True))) for row in cur]
+        def work(cur: cursor) -> str:
+            cur.execute(
+                "SELECT coalesce(json_agg(to_json(found) ORDER BY id)::text, '[]')"  # noqa: S608 - fixed names
+                f" FROM profile CROSS JOIN LATERAL (SELECT {', '.join(_PROFILE_FIELDS)}) AS found"
+            )
+            row = cur.fetchone()
+            return str(row[0]) if row else "[]"
 
-        return self._transaction(work)
+        return list(_profile_rows(self._transaction(work)))
 
     # -- bins ---------------------------------------------------------------------------------------------
 
@@ -149,6 +157,13 @@ class CatalogueMixin(Database):
     def bins(self) -> list[Bin]:
         """All bins, class by class."""
         return [item for group in self.worker_classes() for item in group.bins]
+
+
+@lru_cache(maxsize=2)
+def _profile_rows(text: str) -> tuple[ProfileRow, ...]:
+    """Kept, because every plan reads the profiles anew and they hardly ever change."""
+    with uncollected():
+        return tuple(_PROFILES.validate_json(text))
 
 
 def _resources(values: Sequence[float]) -> Resources:

@@ -13,7 +13,7 @@ from psycopg2.extensions import cursor
 
 from tomas.errors import StoreError
 from tomas.schema import RESOURCE_NAMES, Plan, Resources, Sample
-from tomas.store.arrays import SAMPLE_FIELDS, Columns, SampleArrays, by_bin, instant, unpack_samples
+from tomas.store.arrays import SAMPLE_FIELDS, Columns, SampleArrays, by_bin, in_order, instant, unpack_samples
 from tomas.store.citation import cite_samples, cited_interval
 from tomas.store.connection import Database
 
@@ -89,12 +89,13 @@ class ReadingsMixin(Database):
             if names is None:
                 cur.execute(f"SELECT DISTINCT bin FROM sample WHERE {bounds}", {"since": since, "until": until})  # noqa: S608 - fixed
                 names = sorted(row[0] for row in cur)
-            # Binary, because both sides spend more on the text of numbers than on anything else.
+            # Binary, because both sides spend more on the text of numbers than on anything else. The order within
+            # the LATERAL makes it one index scan per bin; all in all it is put in order here, which is cheaper.
             query = cur.mogrify(
                 f"COPY (SELECT (position - 1)::integer, at, {_AMOUNTS} FROM"  # noqa: S608 - fixed names
                 " unnest(%(bins)s::text[]) WITH ORDINALITY AS place (name, position)"
                 f" CROSS JOIN LATERAL (SELECT * FROM sample WHERE bin = place.name AND {bounds} ORDER BY at)"
-                " AS found ORDER BY position, at) TO STDOUT (FORMAT binary)",
+                " AS found) TO STDOUT (FORMAT binary)",
                 {"since": since, "until": until, "bins": names},
             )
             buffer = io.BytesIO()
@@ -102,7 +103,7 @@ class ReadingsMixin(Database):
             return names, buffer.getvalue()
 
         names, payload = self._transaction(work)
-        return unpack_samples(payload, names)
+        return in_order(unpack_samples(payload, names))
 
     def samples_of_plan(self, plan: Plan) -> list[Sample]:
         """The readings that a plan was made from; empty if it was made without.
