@@ -15,6 +15,7 @@ from tomas.model.layout import layout_of, positions_of, visible
 from tomas.model.mode_tensors import build_mode_tensors
 from tomas.model.network import PlannerNetwork
 from tomas.model.plan_tensors import Steps, bindable, build_plan_tensors, sources_of, values_of
+from tomas.model.precedents import precedent_scores
 from tomas.model.prompt import build_prompt
 from tomas.model.texts import TextTable
 from tomas.model.tokenizer import TextTokenizer
@@ -113,7 +114,7 @@ class Decoder:
         """The explanation, greedily; empty where the gate wants none after the end."""
         network = self.network
         state = self._advance(network.end_embeds(1))
-        self._read(state)
+        self._read(state, ended=True)
         if int(self.gate.argmax()) != TEXT:
             return ""
         written: list[int] = []
@@ -133,11 +134,12 @@ class Decoder:
         position = torch.tensor([[self._place]], device=embeds.device)
         return self.network.decode_states(embeds, mask, position, self._cache)
 
-    def _read(self, state: Tensor) -> None:
+    def _read(self, state: Tensor, *, ended: bool = False) -> None:
         selectable = self._selectable().to(self.network.device)[None, None]
         contextual = self._states[:, self._layout.slice("tools")]
-        tools = self.network.tool_logits(state, contextual, self._panels, selectable)
-        self.gate = self.network.gate_logits(state, tools, self._panels, selectable)[0, 0].cpu()
+        precedent = self._precedent(ended=ended).to(self.network.device)[None, None]
+        tools = self.network.tool_logits(state, contextual, self._panels, selectable, precedent)
+        self.gate = self.network.gate_logits(state, tools, self._panels, selectable, precedent)[0, 0].cpu()
         self.tools = tools[0, 0].cpu()
         self.selectable = bool(selectable.any())
 
@@ -150,6 +152,12 @@ class Decoder:
             for tool in self.chosen:
                 free[tool] = False
         return torch.tensor(free)
+
+    def _precedent(self, *, ended: bool) -> Tensor:
+        count = len(self.given.candidates)
+        if ended or not self.given.precedents:
+            return torch.zeros(count + 1)
+        return torch.from_numpy(precedent_scores(self.given.precedents, self.chosen, count))
 
     def _bindings(self, plan: Steps, chances: Tensor, fits: Tensor) -> list[tuple[tuple[Source, ...], ...]]:
         sources = [source for source, _, _ in sources_of(self.given, plan)]

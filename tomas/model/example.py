@@ -21,6 +21,7 @@ __all__ = [
     "PlanningInput",
     "PlanningTarget",
     "PortCard",
+    "Precedent",
     "Source",
     "StepModes",
     "StepTarget",
@@ -99,6 +100,18 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Precedent:
+    """The plan of a similar known request, as a guess at this one's.
+
+    :ivar tools: indices into the candidates, in the order of the plan.
+    :ivar weight: probability that it is the plan asked for; those of one request add up to at most 1.
+    """
+
+    tools: tuple[int, ...]
+    weight: float
+
+
+@dataclass(frozen=True)
 class PlanningInput:
     """Everything the model reads for one request.
 
@@ -106,6 +119,7 @@ class PlanningInput:
     :ivar outputs: media types of the declared results.
     :ivar candidates: tools that may be chosen, in any order; retrieval has narrowed a large registry down.
     :ivar retrieval: score of each candidate before the model, larger is better, shape (candidates,).
+    :ivar precedents: plans of similar requests whose answers a learned prior knows; none where it knows none.
     :ivar classes: names of the worker classes, in any order.
     :ivar capacity: of one bin of each class, shape (classes, 4): cores, GB, percent of a GPU, GB.
     :ivar curves: free share of that capacity from the plan's release on, of the class's bins together,
@@ -126,6 +140,7 @@ class PlanningInput:
     step_ms: float = 1000.0
     priority: int = 1
     deadline_s: float | None = None
+    precedents: tuple[Precedent, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -31,14 +31,18 @@ class Gate(nn.Module):
             nn.Dropout(dropout),
             nn.Linear(hidden // 2, 4),
         )
+        self.precedent = nn.Parameter(torch.tensor(1.0))
 
-    def forward(self, states: Tensor, pointer: Tensor, scores: Tensor, selectable: Tensor) -> Tensor:
+    def forward(
+        self, states: Tensor, pointer: Tensor, scores: Tensor, selectable: Tensor, precedent: Tensor
+    ) -> Tensor:
         """Logits of the four kinds.
 
         :param states: (B, Q, hidden).
         :param pointer: logits of the tools, (B, Q, K); not taught through the gate.
         :param scores: retrieval scores, (B, K).
         :param selectable: (B, Q, K).
+        :param precedent: log-odds of the end by the precedents, (B, Q).
         :return: (B, Q, 4) in the order of :mod:`tomas.model.batch`.
         """
         pointer = pointer.detach()
@@ -48,11 +52,12 @@ class Gate(nn.Module):
         left = selectable.any(dim=-1).float()
         features = torch.stack([top.clamp(-20, 20) / 5.0, share, best / 5.0, left], dim=-1)
         logits: Tensor = self.layers(torch.cat([states, features], dim=-1))
-        return logits
+        lean = self.precedent * precedent[..., None] * logits.new_tensor([0.0, -0.5, 0.5, 0.0])
+        return logits + lean
 
 
 class ToolPointer(nn.Module):
-    """Tool classifier over whatever candidates there are: learned score, plus retrieval, plus matching of words."""
+    """Tool classifier over whatever candidates there are: learned score, retrieval, precedents, matching of words."""
 
     def __init__(self, hidden: int, d_set: int, config: HeadsConfig, dropout: float) -> None:
         super().__init__()
@@ -64,6 +69,7 @@ class ToolPointer(nn.Module):
         )
         self.retrieval = nn.Parameter(torch.tensor(1.0))
         self.matching = nn.Parameter(torch.tensor([2.0, 2.0]))
+        self.precedent = nn.Parameter(torch.tensor(1.0))
         self.scale = 1.0 / math.sqrt(width)
 
     def forward(
@@ -74,6 +80,7 @@ class ToolPointer(nn.Module):
         scores: Tensor,
         matching: Tensor,
         selectable: Tensor,
+        precedent: Tensor,
     ) -> Tensor:
         """Logits of every candidate at each position.
 
@@ -83,12 +90,13 @@ class ToolPointer(nn.Module):
         :param scores: retrieval, (B, K).
         :param matching: (B, K, 2).
         :param selectable: (B, Q, K).
+        :param precedent: of the candidates by the precedents, (B, Q, K).
         :return: (B, Q, K); :data:`HIDDEN` where not selectable.
         """
         joined = torch.cat([contextual, tools], dim=-1)
         logits = torch.einsum("bqd,bkd->bqk", self.query(states), self.key(joined)) * self.scale
         standing = self.alone(joined)[..., 0] + self.retrieval * scores + matching @ self.matching
-        total: Tensor = logits + standing[:, None]
+        total: Tensor = logits + standing[:, None] + self.precedent * precedent
         return total.masked_fill(~selectable, HIDDEN)
 
 

@@ -126,15 +126,32 @@ class PlannerNetwork(nn.Module):
         """END: (B, 1, hidden)."""
         return self.end.expand(size, 1, -1)
 
-    def tool_logits(self, states: Tensor, contextual: Tensor, panels: Panels, selectable: Tensor) -> Tensor:
-        """Logits of the candidates at positions of the plan, (B, Q, K)."""
-        logits: Tensor = self.pointer(states, contextual, panels.tools, panels.scores, panels.matching, selectable)
+    def tool_logits(
+        self, states: Tensor, contextual: Tensor, panels: Panels, selectable: Tensor, precedent: Tensor
+    ) -> Tensor:
+        """Logits of the candidates at positions of the plan, (B, Q, K).
+
+        :param precedent: (B, Q, K + 1), as in PlanTensors.
+        """
+        known = self._of_precedents(precedent)[..., :-1]
+        logits: Tensor = self.pointer(
+            states, contextual, panels.tools, panels.scores, panels.matching, selectable, known
+        )
         return logits
 
-    def gate_logits(self, states: Tensor, pointer: Tensor, panels: Panels, selectable: Tensor) -> Tensor:
-        """Logits of text, step, end, refuse at positions of the plan, (B, Q, 4)."""
-        logits: Tensor = self.gate(states, pointer, panels.scores, selectable)
+    def gate_logits(
+        self, states: Tensor, pointer: Tensor, panels: Panels, selectable: Tensor, precedent: Tensor
+    ) -> Tensor:
+        """Logits of text, step, end, refuse at positions of the plan, (B, Q, 4).
+
+        :param precedent: (B, Q, K + 1), as in PlanTensors.
+        """
+        known = self._of_precedents(precedent)[..., -1]
+        logits: Tensor = self.gate(states, pointer, panels.scores, selectable, known)
         return logits
+
+    def _of_precedents(self, precedent: Tensor) -> Tensor:
+        return precedent if self.config.model.panels.retrieval else torch.zeros_like(precedent)
 
     def step_outputs(
         self,
@@ -209,9 +226,10 @@ class PlannerNetwork(nn.Module):
         planned = states[:, layout.slice("plan")]
         contextual = states[:, layout.slice("tools")]
         choosing = planned[:, : steps + 1]
-        tools = self.tool_logits(choosing, contextual, panels, plan.selectable)
-        gate = self.gate_logits(choosing, tools, panels, plan.selectable)
-        last = self.gate_logits(planned[:, -1:], tools[:, -1:], panels, plan.selectable[:, -1:])
+        tools = self.tool_logits(choosing, contextual, panels, plan.selectable, plan.precedent)
+        gate = self.gate_logits(choosing, tools, panels, plan.selectable, plan.precedent)
+        none = torch.zeros_like(plan.precedent[:, -1:])
+        last = self.gate_logits(planned[:, -1:], tools[:, -1:], panels, plan.selectable[:, -1:], none)
         chosen = planned[:, 1 : steps + 1]
         outputs = self.step_outputs(
             chosen,

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tomas.model.example import PlanningInput, PortCard, Source, ToolCard
+from tomas.model.precedents import precedent_scores
 from tomas.model.spans import Value, argument_values
 from tomas.model.task_text import TaskTokens
 from tomas.model.tensors import TensorBatch
@@ -43,6 +44,8 @@ class PlanTensors(TensorBatch):
     """(B, S)."""
     selectable: Tensor
     """(B, S + 1, K): tools that may be chosen before each step, and after the last."""
+    precedent: Tensor
+    """(B, S + 1, K + 1): what precedents say comes next, see :func:`~tomas.model.precedents.precedent_scores`."""
     edge_features: Tensor
     """(B, S, S, EDGE_FEATURES): of the step (row) and one before it (column)."""
     port_text: Tensor
@@ -113,6 +116,7 @@ def build_plan_tensors(
         "tool": np.zeros((size, steps), np.int64),
         "mask": np.zeros((size, steps), np.bool_),
         "selectable": np.zeros((size, steps + 1, tools), np.bool_),
+        "precedent": np.zeros((size, steps + 1, tools + 1), np.float32),
         "edge_features": np.zeros((size, steps, steps, EDGE_FEATURES), np.float32),
         "port_text": np.zeros((size, steps, ports), np.int64),
         "port_mask": np.zeros((size, steps, ports), np.bool_),
@@ -131,6 +135,10 @@ def build_plan_tensors(
         a["tool"][b, :count] = plan.tools
         a["mask"][b, :count] = True
         a["selectable"][b] = _selectable(given, plan, steps, tools, repeats=repeats)
+        for s in range(count + 1 if given.precedents else 0):
+            scores = precedent_scores(given.precedents, plan.tools[:s], len(given.candidates))
+            a["precedent"][b, s, : len(given.candidates)] = scores[:-1]
+            a["precedent"][b, s, -1] = scores[-1]
         a["edge_features"][b, :count, :count] = _edge_features(cards[b])
         for n, (source, name, media) in enumerate(sources[b]):
             a["source_text"][b, n] = short.row(f"{name} {media}")

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tomas.errors import DataError
 from tomas.model.config import NeuralConfig
-from tomas.model.example import PROFILE_FEATURES, FloatArray, PlanningInput, ToolCard
+from tomas.model.example import PROFILE_FEATURES, FloatArray, PlanningInput, Precedent, ToolCard
 from tomas.model.task_text import TaskTokens, task_tokens
 from tomas.model.tensors import TensorBatch
 from tomas.model.texts import TextTable
@@ -75,8 +75,16 @@ def narrow(given: PlanningInput, most: int) -> PlanningInput:
         return given
     ranks = [(-float(score), card.name) for score, card in zip(given.retrieval, given.candidates, strict=True)]
     kept = sorted(sorted(range(len(ranks)), key=ranks.__getitem__)[:most])
+    new = {old: place for place, old in enumerate(kept)}
     return replace(
-        given, candidates=tuple(given.candidates[k] for k in kept), retrieval=np.asarray(given.retrieval)[kept]
+        given,
+        candidates=tuple(given.candidates[k] for k in kept),
+        retrieval=np.asarray(given.retrieval)[kept],
+        precedents=tuple(
+            Precedent(tuple(new[k] for k in known.tools), known.weight)
+            for known in given.precedents
+            if all(k in new for k in known.tools)
+        ),
     )
 
 
