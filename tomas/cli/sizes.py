@@ -21,13 +21,15 @@ if TYPE_CHECKING:
     from tomas.sizing.replay import Foretold, Replay
 
 _HISTORY = timedelta(days=3650)
-_MOST_RUNS = 2000
+_MOST_RUNS = 1000
+_RELATIVES_RUNS = 64
 _MOST_ROWS = 24
+_MOST_KINDS = 4
 _BASIS = {
     "tool": "its own runs",
     "family": "the runs of its family, for it has none",
     "profile": "given profile rows, for nothing was measured",
-    "request": "the share of their requests that other tools used",
+    "any": "what other tools needed, for its family has no history",
     "prior": "a guess, for there is no history",
 }
 
@@ -52,18 +54,18 @@ def sizes(
     if tool not in known:
         near = ", ".join(sorted(known)) or "(none)"
         raise UnknownToolError(f"There is no tool {tool}.", remedy=f"Name one of: {near}.")
-    history = replay(profiles, records, tools)
+    history = replay(profiles, records, tools, only=tool)
     runs = [run for run in history.runs if run.tool == tool]
     if runs:
         _runs_table(tool, runs)
-        _trust(runs, sum(item.tool == tool for item in history.broken))
+        _trust(runs, sum(name == tool for name, _ in history.broken))
     else:
         typer.echo(f"{tool} has no run yet.")
     _next(known[tool], history, runs, input_bytes)
     if picture is not None:
         from tomas.sizing.picture import draw_sizes
 
-        draw_sizes(tool, known[tool].family, history, picture)
+        draw_sizes(tool, history, picture)
         typer.echo(f"Drawn to {picture}.")
 
 
@@ -76,9 +78,10 @@ def _history(tool: str, use_store: bool) -> tuple[Sequence[Tool], list[ProfileRo
             store.check_schema()
             tools = store.tools()
             family = next((item.family for item in tools if item.name == tool), None)
-            related = [item.name for item in tools if item.family == family]
+            related = [item.name for item in tools if item.family == family and item.name != tool]
             now = utc_now()
-            records = store.recent_records(related, now - _HISTORY, now, per_tool=_MOST_RUNS)
+            records = store.recent_records([tool], now - _HISTORY, now, per_tool=_MOST_RUNS)
+            records += store.recent_records(related, now - _HISTORY, now, per_tool=_RELATIVES_RUNS)
             return tools, store.profiles(), records
     from tomas.tools.data import load_profiles
     from tomas.tools.registry import Registry
@@ -138,29 +141,38 @@ def _trust(runs: Sequence[Foretold], broken: int) -> None:
 
 
 def _next(tool: Tool, history: Replay, runs: Sequence[Foretold], input_bytes: float | None) -> None:
-    from tomas.sizing import MemoryTask
-
+    sizer = history.sizer
     seen = sorted(run.input_bytes for run in runs)
     wanted = [input_bytes] if input_bytes is not None else [seen[0], seen[len(seen) // 2], seen[-1]] if seen else []
     wanted = list(dict.fromkeys(wanted)) or [float(tool.input_size.small_max_bytes)]
-    cores = sorted({run.cores for run in runs if not run.gpu_sm}) or [1.0]
-    columns = ("input", "enough", "median", "foretold to fail", *(f"time on {count:g}" for count in cores[:4]))
+    kinds = sorted({(run.gpu_sm, run.cores) for run in runs})[:_MOST_KINDS] or [(0.0, 1.0)]
+    columns = ("input", "on", "memory", "peak p50", "peak p95", "fails", "time p50", "time p90", "cores", "output")
     table = new_table("The next run", *columns, right=columns)
-    basis, count = "", 0
     for size in wanted:
-        choice = history.memory.predict(MemoryTask(tool.name, tool.family, size))
-        basis, count = _BASIS[choice.basis], choice.runs
-        times = [history.latency.median_ms(tool.name, size, number) for number in cores[:4]]
-        table.add_row(
-            _bytes(size),
-            f"{choice.gb:.3g} GB",
-            f"{choice.median_gb:.3g} GB",
-            f"{100.0 * choice.failing:.1f} %",
-            *("" if value is None else _time(value) for value in times),
-        )
+        for gpu_sm, cores in kinds:
+            choice = sizer.choice(tool.name, size, gpu=gpu_sm > 0)
+            p50, p90 = sizer.times_ms(tool.name, size, [cores], gpu_sm=gpu_sm)[0]
+            used = sizer.usage(tool.name, size, cores, gpu_sm=gpu_sm)
+            output = sizer.output(tool.name, size)
+            table.add_row(
+                _bytes(size),
+                f"{cores:g}" + (f", GPU {gpu_sm:g} %" if gpu_sm else ""),
+                f"{choice.gb:.3g} GB",
+                f"{choice.median_gb:.3g} GB",
+                f"{choice.p95_gb:.3g} GB",
+                f"{100.0 * choice.failing:.1f} %",
+                _time(p50),
+                _time(p90),
+                f"{used.cpu_cores.p50:.2g} to {used.cpu_cores.p95:.2g}",
+                f"{_bytes(output.p50)} to {_bytes(output.p95)}",
+            )
     console.print(table)
-    rests = f"{basis} ({count})" if count else basis
+    choice = sizer.choice(tool.name, wanted[-1], gpu=kinds[-1][0] > 0)
+    rests = f"{_BASIS[choice.basis]} ({choice.runs})" if choice.runs else _BASIS[choice.basis]
     typer.echo(f"It rests on {rests}. After an out-of-memory, a try gets twice the memory.")
+    typer.echo(
+        "Plans round memory up to sixteenths of a GB; cores are those really used: half and 95 % of the runs."
+    )
 
 
 def _quantile(values: Sequence[float], level: float) -> float:

@@ -27,6 +27,7 @@ from tomas.schema import (
     Tool,
 )
 from tomas.sizing import Mode
+from tomas.sizing.base import Basis
 
 __all__ = ["Assembly", "assemble"]
 
@@ -117,7 +118,12 @@ def assemble(
     )
 
 
-_BASIS = {"family": "those of its family", "any": "those of other tools", "prior": "a guess"}
+_BASIS: dict[Basis, str] = {
+    "family": "those of its family",
+    "profile": "given profile rows",
+    "any": "those of other tools",
+    "prior": "a guess",
+}
 
 
 def _input_sizes(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -14,7 +14,7 @@ from tomas.forecast import LatencyModel, forecast, predict_latency
 from tomas.schema import (
     Bin,
     CapacityCurve,
-    ExecutionRecord,
+    ModelVersion,
     PlanRequest,
     ProfileRow,
     Reservation,
@@ -22,7 +22,7 @@ from tomas.schema import (
     WorkerClass,
     content_hash,
 )
-from tomas.sizing import QuantileSizer
+from tomas.sizing import LearnedSizer
 from tomas.store import Store, cite_samples
 from tomas.tools.data import load_profiles, load_worker_classes
 from tomas.tools.registry import Registry
@@ -31,9 +31,15 @@ __all__ = ["Context", "load_context"]
 
 _log = logging.getLogger(__name__)
 
-_HISTORY = timedelta(days=1)
-"""How old records may be that size a plan while no sizing model is registered: the newest of each tool."""
+_HISTORY = timedelta(days=90)
+"""How old records may be that size a plan while no sizing model is registered."""
+_PER_TOOL = 24
+"""Records that are read of each tool, the newest: the sizing model knows those before its interval's end."""
+_HAND_OVERS = timedelta(days=1)
+_UPPER = 0.9
+"""T_inf and dispatch lag are kept to so often; capacity is read from the moment that follows from them."""
 _CALLS = 50
+_MOST_FITS = 4
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,7 @@ class Context:
     hand_over_ms: float
     """From a step's end to the start of what waits for it or for its room; 0 outside Airflow."""
     bins: Sequence[Bin]
-    sizer: QuantileSizer
+    sizer: LearnedSizer
     samples: Sequence[Sample]
     model_version: str | None
     snapshots: dict[str, str]
@@ -84,9 +90,12 @@ def load_context(
     profiles: Sequence[ProfileRow] | None,
     worker_classes: Sequence[WorkerClass] | None,
     now: datetime,
+    tools: Collection[str] | None = None,
 ) -> Context:
     """Read history and predictions; what is given is not read.
 
+    :param tools: names of the tools that will be sized; None: any of the registry. Only the newest runs of these
+        (and of the family of one without runs) are read.
     :raises ConfigError: there is no bin at all.
     """
     warnings: list[str] = []
@@ -97,13 +106,16 @@ def load_context(
     bins = [item for group in worker_classes for item in group.bins]
     if not bins:
         raise ConfigError("No worker bins are known.", remedy="Run `tomas db seed`, or pass worker classes.")
-    sizer, versions, latency = _models(store, registry, profiles, now, warnings)
+    versions: dict[str, str] = {}
+    sizer, records = _sizer(store, registry, tuple(profiles), now, tools, versions, warnings)
+    latency = _latency_model(store, versions, warnings)
     calls = store.recent_calls(settings.planner.kind, _CALLS) if store else []
     t_inf_ms, lag_ms = predict_latency(
         calls,
         t_inf_default_ms=settings.planner.t_inf_default_ms,
         dispatch_lag_default_ms=settings.planner.dispatch_lag_default_ms,
         model=latency,
+        quantile=_UPPER,
     )
     since = now - timedelta(seconds=settings.sampler.recent_s)
     samples = store.recent_samples(since, until=now, bins=[item.name for item in bins]) if store else []
@@ -121,6 +133,7 @@ def load_context(
             "registry": registry.fingerprint(),
             "profiles": _rows_hash(tuple(profiles)),
             "bins": content_hash([item.model_dump(mode="json") for item in bins]),
+            "records": records,
             "samples": cite_samples(samples, since, now) if samples else "none",
             **{f"model.{kind}": version for kind, version in versions.items()},
         },
@@ -129,52 +142,73 @@ def load_context(
     )
 
 
-def _models(
-    store: Store | None, registry: Registry, profiles: Sequence[ProfileRow], now: datetime, warnings: list[str]
-) -> tuple[QuantileSizer, dict[str, str], LatencyModel | None]:
-    """The registered sizing and latency models over what the profile table says; their versions by kind."""
-    versions: dict[str, str] = {}
-    latency: LatencyModel | None = None
-    families = tuple((tool.name, tool.family) for tool in registry)
-    sizer: QuantileSizer | None = None
-    if store is not None:
-        current = store.current_model("sizing")
-        if current is not None:
-            try:
-                learned = QuantileSizer.from_payload(current.payload)
-                sizer = learned.with_base(_fitted(tuple(profiles), families, registry))
-                versions["sizing"] = current.version
-            except ValueError as error:
-                warnings.append(f"The sizing model {current.version} was not used: {error}.")
-        current = store.current_model("latency")
-        if current is not None:
-            try:
-                latency = LatencyModel.from_payload(current.payload)
-                versions["latency"] = current.version
-            except ValueError as error:
-                warnings.append(f"The latency model {current.version} was not used: {error}.")
-    if sizer is None:
-        names = [tool.name for tool in registry]
-        records: list[ExecutionRecord] = store.recent_records(names, now - _HISTORY, now) if store else []
-        if records:
-            sizer = QuantileSizer.fit(profiles, records, tools=registry)
-        else:
-            sizer = _fitted(tuple(profiles), families, registry)
-    return sizer, versions, latency
+def _sizer(
+    store: Store | None,
+    registry: Registry,
+    profiles: tuple[ProfileRow, ...],
+    now: datetime,
+    tools: Collection[str] | None,
+    versions: dict[str, str],
+    warnings: list[str],
+) -> tuple[LearnedSizer, str]:
+    """The registered sizing model, or the profile table, and on top of it what ended since; how many records."""
+    base: LearnedSizer | None = None
+    since = now - _HISTORY
+    current = store.current_model("sizing") if store else None
+    if current is not None:
+        try:
+            base = _fitted(current, profiles, registry)
+            versions["sizing"] = current.version
+            since = current.interval_end
+        except ValueError as error:
+            warnings.append(f"The sizing model {current.version} was not used: {error}.")
+    base = base or _fitted(None, profiles, registry)
+    if store is None:
+        return base, "none"
+    names = set(registry.names if tools is None else tools)
+    for name in names - set(base.tools):
+        names |= set(base.relatives(name))
+    records = store.recent_records(names, since, now, per_tool=_PER_TOOL)
+    if not records:
+        return base, "none"
+    sizer = base.branch()
+    sizer.learn(records)
+    return sizer, f"{len(records)} from {since.isoformat()}"
 
 
-_fits: dict[str, QuantileSizer] = {}
+def _latency_model(store: Store | None, versions: dict[str, str], warnings: list[str]) -> LatencyModel | None:
+    """The registered model of T_inf and dispatch lag."""
+    current = store.current_model("latency") if store else None
+    if current is None:
+        return None
+    try:
+        model = LatencyModel.from_payload(current.payload)
+    except ValueError as error:
+        warnings.append(f"The latency model {current.version} was not used: {error}.")
+        return None
+    versions["latency"] = current.version
+    return model
 
 
-def _fitted(
-    profiles: tuple[ProfileRow, ...], families: tuple[tuple[str, str], ...], registry: Registry
-) -> QuantileSizer:
-    """A sizer fitted to profile rows alone; the last few are kept, as most plans share them."""
-    key = content_hash([_rows_hash(profiles), families])
+_fits: dict[str, LearnedSizer] = {}
+
+
+def _fitted(model: ModelVersion | None, profiles: tuple[ProfileRow, ...], registry: Registry) -> LearnedSizer:
+    """The sizer of a registered model over profile rows; the last few are kept, as most plans share them.
+
+    :raises ValueError: the model is of another version or malformed.
+    """
+    families = [(tool.name, tool.family) for tool in registry]
+    key = content_hash([model.version if model else None, _rows_hash(profiles), families])
     if key not in _fits:
-        while len(_fits) >= 4:
-            _fits.pop(next(iter(_fits)))
-        _fits[key] = QuantileSizer.fit(profiles, [], tools=registry)
+        made = (
+            LearnedSizer(registry, profiles)
+            if model is None
+            else LearnedSizer.from_payload(model.payload, tools=registry, profiles=profiles)
+        )
+        while len(_fits) >= _MOST_FITS:
+            _fits.pop(next(iter(_fits)), None)
+        _fits[key] = made
     return _fits[key]
 
 
@@ -186,7 +220,7 @@ def _rows_hash(rows: tuple[ProfileRow, ...]) -> str:
 def _hand_over_ms(request: PlanRequest, store: Store | None, settings: Settings, now: datetime) -> float:
     if request.origin is None:
         return 0.0
-    seen = store.hand_over_ms(now - _HISTORY) if store else None
+    seen = store.hand_over_ms(now - _HAND_OVERS) if store else None
     return settings.planner.hand_over_default_ms if seen is None else seen
 
 

@@ -66,6 +66,7 @@ def _english(
         history = {
             "tool": f"{_count(mode.runs, 'run')} of it",
             "family": f"{_count(mode.runs, 'run')} of tools of its family, as it has none of its own",
+            "profile": f"{_count(mode.runs, 'given profile row')} of it, as nothing was measured",
             "any": f"{_count(mode.runs, 'run')} of other tools, as its family has none",
             "prior": "no history at all, so a cautious guess",
         }[mode.basis]
@@ -111,6 +112,7 @@ def _chinese(
         history = {
             "tool": f"该工具的 {mode.runs} 次运行",
             "family": f"同类工具的 {mode.runs} 次运行（该工具尚无记录）",
+            "profile": f"该工具的 {mode.runs} 条给定性能数据（尚无实测）",
             "any": f"其他工具的 {mode.runs} 次运行（同类工具尚无记录）",
             "prior": "保守的猜测（尚无任何历史记录）",
         }[mode.basis]

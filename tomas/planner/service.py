@@ -70,6 +70,7 @@ def make_plan(
             profiles=profiles,
             worker_classes=worker_classes,
             now=now,
+            tools={step.tool for step in drafted.steps},
         )
         plan = release(drafted, info, context, store, registry, settings, clock, routes)
     except Exception as error:

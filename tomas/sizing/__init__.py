@@ -1,9 +1,9 @@
 """Sizing: what a tool run needs and how long it takes, from measured history."""
 
 from tomas.sizing.base import Mode, Sizer
-from tomas.sizing.curve import SizeCurve
 from tomas.sizing.ladder import Ladder
 from tomas.sizing.latency import LatencySizer
+from tomas.sizing.learned import LearnedSizer
 from tomas.sizing.memory import (
     MemoryBasis,
     MemoryChoice,
@@ -12,12 +12,13 @@ from tomas.sizing.memory import (
     MemorySizer,
     MemoryTask,
 )
-from tomas.sizing.observation import Observation, observations
-from tomas.sizing.quantile import QuantileSizer
+from tomas.sizing.run import Run
+from tomas.sizing.usage import Quantiles, Usage
 
 __all__ = [
     "Ladder",
     "LatencySizer",
+    "LearnedSizer",
     "MemoryBasis",
     "MemoryChoice",
     "MemoryExperience",
@@ -25,9 +26,8 @@ __all__ = [
     "MemorySizer",
     "MemoryTask",
     "Mode",
-    "Observation",
-    "QuantileSizer",
-    "SizeCurve",
+    "Quantiles",
+    "Run",
     "Sizer",
-    "observations",
+    "Usage",
 ]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 from tomas.schema import Bin, Resources, Tool
+from tomas.sizing.memory import MemoryBasis
+from tomas.sizing.usage import Usage
 
 __all__ = ["Basis", "Mode", "Sizer"]
 
-Basis = Literal["tool", "family", "any", "prior"]
-"""Whose history an estimate rests on: the tool's, its family's, all tools', or none."""
+Basis = MemoryBasis
+"""Whose history an estimate rests on."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,8 @@ class Mode:
     runs: int
     """Runs that the estimate rests on."""
     peak_gb: float
-    """The 95 % quantile of peak memory, before margin and rounding."""
+    """The 95 % quantile of peak memory."""
+    usage: Usage
     why: str
 
 
@@ -50,5 +53,5 @@ class Sizer(Protocol):
         ...
 
     def peak_gb(self, tool: Tool, input_bytes: float) -> float:
-        """The memory that a run needs at least, in GB, with margin."""
+        """The memory that a run is given at least, in GB."""
         ...

@@ -14,9 +14,9 @@ from tomas.sizing.mixture import FLAT_PRIOR, Array, Mixture, log_size
 
 __all__ = ["MemoryBasis", "MemoryChoice", "MemoryExperience", "MemoryRun", "MemorySizer", "MemoryTask"]
 
-MemoryBasis = Literal["tool", "family", "profile", "request", "prior"]
+MemoryBasis = Literal["tool", "family", "profile", "request", "any", "prior"]
 """Whose history an allocation rests on: the tool's, its family's, profile rows, how much of their requests other
-tools used, or none."""
+tools used, what other tools used, or none."""
 
 _PRIOR_TOOLS = 2.0
 """How many tools' posteriors the flat prior weighs as much as."""

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 
 from tomas.errors import ConfigError, DataError
-from tomas.sizing.memory import MemoryTask
 from tomas.sizing.replay import Foretold, Replay
 
 __all__ = ["draw_sizes"]
@@ -24,8 +23,8 @@ _WIDE = 20.0
 """A scale is logarithmic where its values span more than this factor."""
 
 
-def draw_sizes(tool: str, family: str | None, history: Replay, path: Path) -> None:
-    """Draw the tool's runs, and the sizers' answers as lines.
+def draw_sizes(tool: str, history: Replay, path: Path) -> None:
+    """Draw the tool's runs, and the sizer's answers as lines.
 
     :param path: the format follows its ending.
     :raises DataError: the file's ending is unknown, it cannot be written, or the tool has no run.
@@ -50,7 +49,7 @@ def draw_sizes(tool: str, family: str | None, history: Replay, path: Path) -> No
     sizes = np.array([max(run.input_bytes, 1.0) for run in runs])
     ends = (math.log10(sizes.min()) - 0.15, math.log10(sizes.max()) + 0.3)
     grid = np.logspace(*ends, _POINTS)
-    _memory(left, tool, family, history, runs, grid)
+    _memory(left, tool, history, runs, grid)
     left.legend(frameon=False, fontsize=8)
     _latency(right, tool, history, runs, grid)
     for axes in (left, right):
@@ -74,16 +73,15 @@ def draw_sizes(tool: str, family: str | None, history: Replay, path: Path) -> No
         raise DataError(f"{path} cannot be written: {error}.", remedy="Name another file.") from error
 
 
-def _memory(
-    axes: object, tool: str, family: str | None, history: Replay, runs: list[Foretold], grid: np.ndarray
-) -> None:
-    choices = [history.memory.predict(MemoryTask(tool, family, float(size))) for size in grid]
+def _memory(axes: object, tool: str, history: Replay, runs: list[Foretold], grid: np.ndarray) -> None:
+    gpu = all(run.gpu_sm > 0 for run in runs)
+    choices = [history.sizer.choice(tool, float(size), gpu=gpu) for size in grid]
     peaks = [run.peak_gb for run in runs]
     axes.scatter([run.input_bytes / 1e6 for run in runs], peaks, s=14, alpha=0.55, color=_COLOURS[0], label="peaks")  # type: ignore[attr-defined]
-    broken = [item for item in history.broken if item.tool == tool]
+    broken = [run for name, run in history.broken if name == tool]
     if broken:
         axes.scatter(  # type: ignore[attr-defined]
-            [(item.input_bytes or 1.0) / 1e6 for item in broken], [item.peak_gb for item in broken],
+            [max(item.input_bytes, 1.0) / 1e6 for item in broken], [item.peak_gb for item in broken],
             marker="^", s=26, color=_RED, label="ran out of memory here",
         )  # fmt: skip
     axes.plot(grid / 1e6, [choice.gb for choice in choices], color=_INK, label="enough for the next run")  # type: ignore[attr-defined]
@@ -106,8 +104,8 @@ def _latency(axes: object, tool: str, history: Replay, runs: list[Foretold], gri
             [run.input_bytes / 1e6 for run in own], [run.latency_ms / 1000 for run in own],
             s=14, alpha=0.55, color=colour, label=label,
         )  # fmt: skip
-        for level, style in ((0.5, "-"), (0.9, "--")):
-            line = [history.latency.quantile_ms(level, tool, float(size), cores, gpu_sm=gpu_sm) for size in grid]
-            axes.plot(grid / 1e6, [(value or math.nan) / 1000 for value in line], style, color=colour, linewidth=1)  # type: ignore[attr-defined]
+        lines = np.array([history.sizer.times_ms(tool, float(size), [cores], gpu_sm=gpu_sm)[0] for size in grid])
+        for line, style in zip(lines.T, ("-", "--"), strict=True):
+            axes.plot(grid / 1e6, line / 1000, style, color=colour, linewidth=1)  # type: ignore[attr-defined]
     axes.set_ylabel("run time, s (median; dashed: nine of ten)")  # type: ignore[attr-defined]
     axes.legend(frameon=False, fontsize=8)  # type: ignore[attr-defined]

@@ -1,15 +1,15 @@
-"""History told again in the order it happened: what the sizers learn from it, and how well they foretold it."""
+"""History told again in the order it happened: what the sizer learns from it, and how well it foretold it."""
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from tomas.schema import ExecutionRecord, Outcome, ProfileRow, ProfileSource, Tool
-from tomas.sizing.latency import LatencySizer
-from tomas.sizing.memory import MemoryRun, MemorySizer, MemoryTask
+from tomas.schema import ExecutionRecord, ProfileRow, ProfileSource, Tool
+from tomas.sizing.learned import LearnedSizer
+from tomas.sizing.run import Run, rounds, run_of_record, run_of_row, step_name
 
 __all__ = ["Foretold", "Replay", "replay"]
 
@@ -18,7 +18,7 @@ __all__ = ["Foretold", "Replay", "replay"]
 class Foretold:
     """One run that ended well, beside what was foretold from what had ended before it started.
 
-    :ivar given_gb: the memory that would have been chosen; None: its tool had no run yet, nor had its relatives.
+    :ivar given_gb: the memory that would have been chosen; None: neither its tool nor its relatives had run yet.
     """
 
     tool: str
@@ -27,6 +27,8 @@ class Foretold:
     gpu_sm: float
     peak_gb: float
     latency_ms: float
+    cpu_used: float
+    output_bytes: float
     given_gb: float | None
     p50_ms: float | None
     p90_ms: float | None
@@ -34,93 +36,67 @@ class Foretold:
 
 @dataclass(frozen=True)
 class Replay:
-    """The sizers after all of history, and every run in it."""
+    """The sizer after all of history, and every run in it."""
 
-    memory: MemorySizer
-    latency: LatencySizer
+    sizer: LearnedSizer
     runs: list[Foretold]
-    broken: list[MemoryRun]
-    """Tries that ended out of memory, at their limits."""
-
-
-@dataclass(frozen=True)
-class _Try:
-    run: MemoryRun
-    cores: float
-    gpu_sm: float
-    latency_ms: float | None
+    broken: list[tuple[str, Run]]
+    """Tries that ended out of memory, by tool, at their limits."""
 
 
 def replay(
-    profiles: Iterable[ProfileRow], records: Iterable[ExecutionRecord], tools: Iterable[Tool] = ()
+    profiles: Iterable[ProfileRow],
+    records: Iterable[ExecutionRecord],
+    tools: Iterable[Tool] = (),
+    *,
+    only: str | None = None,
 ) -> Replay:
-    """Teach new sizers all rows and records in the order of their ends.
+    """Teach a new sizer all rows and records, each when it had ended.
 
-    Measured profile rows come first and count as runs; given rows count only where a tool has no run. Failed,
-    killed and unfinished tries say nothing about needs.
+    Measured profile rows come first and count as runs; given rows stand in for a tool without runs. Failed, killed
+    and unfinished tries say nothing about needs.
 
     :param tools: of the registry; they tell which tools are of one family.
+    :param only: the tool whose runs are foretold; None: all.
     """
-    family_of = {tool.name: tool.family for tool in tools}
-    result = Replay(MemorySizer(), LatencySizer(), [], [])
-    waiting: list[tuple[datetime, int, _Try]] = []
-    for started, ended, item in _in_order(profiles, records, family_of):
-        while waiting and (started is None or waiting[0][0] <= started):
-            _learn(result, heapq.heappop(waiting)[2])
-        if item.run.profile or started is None or ended is None:
-            _learn(result, item, foretell=not item.run.profile)
+    rows = rounds(profiles)
+    result = Replay(LearnedSizer(tools, (row for row in rows if row.source is not ProfileSource.MEASURED)), [], [])
+    for row in rows:
+        if row.source is ProfileSource.MEASURED:
+            run = run_of_row(row)
+            if only in (None, row.tool):
+                _foretell(result, row.tool, run)
+            result.sizer.observe(row.tool, run)
+    waiting: list[tuple[datetime, int, ExecutionRecord, Run]] = []
+    ordered = sorted(records, key=lambda item: (item.started_at, item.plan_id, item.step_id, item.try_number))
+    for number, record in enumerate(ordered):
+        tried = run_of_record(record)
+        if tried is None or record.ended_at is None:
             continue
-        if item.latency_ms is not None:
-            result.runs.append(_foretell(result, item))
-        heapq.heappush(waiting, (ended, len(result.runs) + len(waiting), item))
+        while waiting and waiting[0][0] <= record.started_at:
+            _learn(result, *heapq.heappop(waiting)[2:])
+        if tried.broken_step is None and only in (None, record.tool):
+            _foretell(result, record.tool, tried)
+        heapq.heappush(waiting, (record.ended_at, number, record, tried))
     while waiting:
-        _learn(result, heapq.heappop(waiting)[2])
+        _learn(result, *heapq.heappop(waiting)[2:])
     return result
 
 
-def _in_order(
-    profiles: Iterable[ProfileRow], records: Iterable[ExecutionRecord], family_of: dict[str, str]
-) -> Iterator[tuple[datetime | None, datetime | None, _Try]]:
-    rows = sorted(profiles, key=lambda row: (row.source is ProfileSource.MEASURED, str(row.measured_at or "")))
-    for row in rows:
-        run = MemoryRun(
-            row.tool, max(row.peak_mem_gb, 1e-3), family_of.get(row.tool), row.input_bytes,
-            profile=row.source is not ProfileSource.MEASURED,
-        )  # fmt: skip
-        yield None, None, _Try(run, row.cpu_core, row.gpu_sm, row.latency_ms)
-    for record in sorted(records, key=lambda item: (item.started_at, item.plan_id, item.step_id, item.try_number)):
-        broke = record.usage.outcome is Outcome.OUT_OF_MEMORY
-        if record.ended_at is None or not (broke or record.usage.outcome is Outcome.SUCCESS):
-            continue
-        peak = max(record.usage.peak_mem_gb, record.requested.cpu_mem_gb if broke else 1e-3)
-        run = MemoryRun(
-            record.tool, peak, family_of.get(record.tool), record.input_bytes, out_of_memory=broke,
-            step=f"{record.plan_id}/{record.step_id}", tenant=record.dag_id,
-        )  # fmt: skip
-        latency = None if broke else max(record.usage.wall_ms, 1.0)
-        cores = max(record.requested.cpu_cores, 0.1)
-        yield record.started_at, record.ended_at, _Try(run, cores, record.requested.gpu_sm, latency)
-
-
-def _foretell(result: Replay, item: _Try) -> Foretold:
-    run = item.run
-    choice = result.memory.predict(MemoryTask(run.tool, run.family, run.input_bytes))
-    size = run.input_bytes
-    p50, p90 = (
-        result.latency.quantile_ms(level, run.tool, size, item.cores, gpu_sm=item.gpu_sm) for level in (0.5, 0.9)
-    )
-    return Foretold(
-        run.tool, size or 0.0, item.cores, item.gpu_sm, run.peak_gb, item.latency_ms or 1.0,
-        None if choice.basis == "prior" else choice.gb, p50, p90,
+def _foretell(result: Replay, tool: str, run: Run) -> None:
+    choice = result.sizer.choice(tool, run.input_bytes, gpu=run.gpu_sm > 0)
+    known = choice.basis not in ("any", "prior")
+    times = result.sizer.times_ms(tool, run.input_bytes, [run.cores], gpu_sm=run.gpu_sm)[0] if known else None
+    result.runs.append(
+        Foretold(
+            tool, run.input_bytes, run.cores, run.gpu_sm, run.peak_gb, run.latency_ms or 1.0, run.cpu_used,
+            run.output_bytes, choice.gb if known else None, None if times is None else float(times[0]),
+            None if times is None else float(times[1]),
+        )
     )  # fmt: skip
 
 
-def _learn(result: Replay, item: _Try, *, foretell: bool = False) -> None:
-    if foretell and item.latency_ms is not None:
-        result.runs.append(_foretell(result, item))
-    result.memory.update(item.run)
-    if item.run.out_of_memory:
-        result.broken.append(item.run)
-    elif item.latency_ms is not None:
-        run = item.run
-        result.latency.update(run.tool, run.input_bytes, item.cores, item.latency_ms, gpu_sm=item.gpu_sm)
+def _learn(result: Replay, record: ExecutionRecord, run: Run) -> None:
+    result.sizer.observe(record.tool, run, step=step_name(record))
+    if run.broken_step is not None:
+        result.broken.append((record.tool, run))

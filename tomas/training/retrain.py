@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from tomas.errors import DataError
 from tomas.forecast import LatencyModel
-from tomas.schema import ExecutionRecord, ModelVersion, ProfileSource, Tool, utc_now
-from tomas.sizing import QuantileSizer
+from tomas.schema import ExecutionRecord, ModelVersion, ProfileRow, ProfileSource, Tool, utc_now
+from tomas.sizing import LearnedSizer
 from tomas.store import Store
-from tomas.training.metrics import score
+from tomas.training.metrics import better_by_chance, score, scored_steps, summary
 
 __all__ = ["retrain"]
 
@@ -21,7 +21,9 @@ _log = logging.getLogger(__name__)
 
 _MAX_CALLS = 100_000
 _MAX_MODELS = 1000
-_LEAST_STEPS = 3
+_MOST_SCORED = 5000
+_CHANCE = 0.05
+"""A challenger is promoted where it would look so much better by chance in fewer than one case of twenty."""
 
 
 def retrain(store: Store, interval_start: datetime, interval_end: datetime) -> ModelVersion:
@@ -29,15 +31,20 @@ def retrain(store: Store, interval_start: datetime, interval_end: datetime) -> M
 
     Seen are: execution records that ended in ``[interval_start, interval_end)``, profile rows measured
     before ``interval_end`` (``given`` rows have no time and stand in only where nothing was measured), and
-    planner calls of the interval. Each new version is promoted unless the current one was fitted to a later
-    interval, so that a backfill of the past does not displace the present. The same interval over the same
-    rows gives the same versions.
+    planner calls of the interval. The same interval over the same rows gives the same versions.
 
-    Where an earlier version ended at or before ``interval_start``, it is built on: tools with fewer than
-    three executed steps in the interval keep what that version says of them.
+    **Sizing.** The newest version that ended at or before ``interval_start`` is built on, so nothing that earlier
+    intervals taught is lost. Before that, this interval's steps are an exam: the promoted version (the champion)
+    and that newest one (the challenger), of which neither has seen them, are scored on them, and the challenger is
+    promoted where its loss is less beyond chance. The version fitted here is judged by the interval that follows;
+    only where no version that can be read is promoted is it promoted at once. A backfill of the past judges and
+    promotes nothing.
 
-    :return: the sizing version. Its metrics compare it with the version before on the interval's own runs;
-        ``…_after`` is therefore how well the fit describes, ``…_before`` how well the old one foretold.
+    **Latency.** Promoted unless the current version was fitted to a later interval, or nothing was called.
+
+    :return: the sizing version fitted to this interval. Its metrics hold ``champion_…`` and ``challenger_…`` (see
+        :func:`~tomas.training.metrics.summary`), ``judged_steps``, ``better_by_chance`` and
+        ``challenger_promoted``, where there was an exam.
     :raises DataError: the interval is empty or without a time zone.
     :raises StoreError: Postgres is down or slow.
     """
@@ -47,45 +54,94 @@ def retrain(store: Store, interval_start: datetime, interval_end: datetime) -> M
             remedy="Pass the data_interval_start and data_interval_end of a scheduled run.",
         )
     records = store.records_between(interval_start, interval_end)
-    tools = {tool.name: tool for tool in store.tools()}
-    sizing = _sizing(store, records, tools, interval_start, interval_end)
+    sizing = _sizing(store, records, store.tools(), interval_start, interval_end)
     _latency(store, interval_start, interval_end)
     return sizing
 
 
+@dataclass(frozen=True)
+class _Fitted:
+    """A registered version that can be used."""
+
+    version: ModelVersion
+    sizer: LearnedSizer
+
+
 def _sizing(
-    store: Store, records: list[ExecutionRecord], tools: Mapping[str, Tool], start: datetime, end: datetime
+    store: Store, records: list[ExecutionRecord], tools: Sequence[Tool], start: datetime, end: datetime
 ) -> ModelVersion:
-    profiles = [
+    rows = store.profiles()
+    current = store.current_model("sizing")
+    known = _measured_before(rows, start)
+    newest = _newest_before(store, start, tools, known)
+    champion = None if current is None else _readable(current, tools, known)
+    metrics = {"records": float(len(records))}
+    if champion is not None and newest is not None and champion.version.interval_end <= start:
+        metrics |= _exam(store, champion, newest, records, tools)
+    profiles = _measured_before(rows, end)
+    base = (
+        None
+        if newest is None
+        else LearnedSizer.from_payload(newest.version.payload, tools=tools, profiles=profiles)
+    )
+    fitted = LearnedSizer.fit(profiles, records, tools=tools, base=base, until=end)
+    metrics["tools"] = float(len(fitted.tools))
+    parent = None if newest is None else newest.version.version
+    return _register(store, "sizing", fitted.to_payload(), start, end, metrics, parent, promote=champion is None)
+
+
+def _exam(
+    store: Store, champion: _Fitted, challenger: _Fitted, records: list[ExecutionRecord], tools: Sequence[Tool]
+) -> dict[str, float]:
+    """Score both on steps that neither has seen; promote the challenger where it is better beyond chance."""
+    steps = scored_steps(records, {tool.name for tool in tools}, most=_MOST_SCORED)
+    before = score(champion.sizer, steps)
+    metrics = summary(before, "champion")
+    if challenger.version.version == champion.version.version:
+        return metrics
+    after = score(challenger.sizer, steps)
+    chance = better_by_chance(before, after)
+    promoted = chance < _CHANCE
+    if promoted:
+        store.promote_model(challenger.version.version)
+    metrics |= summary(after, "challenger")
+    metrics |= {
+        "judged_steps": float(len(steps)),
+        "better_by_chance": chance,
+        "challenger_promoted": float(promoted),
+    }
+    _log.info(
+        "%s was judged against %s on %d steps: %s (by chance in %.3f of cases)",
+        challenger.version.version, champion.version.version, len(steps),
+        "better, promoted" if promoted else "not better beyond chance", chance,
+    )  # fmt: skip
+    return metrics
+
+
+def _measured_before(rows: Sequence[ProfileRow], end: datetime) -> list[ProfileRow]:
+    return [
         row
-        for row in store.profiles()
+        for row in rows
         if row.source is ProfileSource.GIVEN or (row.measured_at is not None and row.measured_at < end)
     ]
-    fitted = QuantileSizer.fit(profiles, records, tools=tools.values())
-    before, parent = _sizer_before(store, start)
-    if before is None:
-        before = QuantileSizer.fit(profiles, [], tools=tools.values())
-    else:
-        # What earlier intervals taught about tools that hardly ran in this one is kept.
-        steps = Counter(name for name, _, _ in {(item.tool, item.plan_id, item.step_id) for item in records})
-        fitted = fitted.refreshed(before, {name for name, count in steps.items() if count >= _LEAST_STEPS})
-    metrics = {"records": float(len(records)), "tools": float(len(fitted.known_tools))}
-    for name, value in score(fitted, records, tools).items():
-        metrics[f"{name}_after"] = value
-    for name, value in score(before, records, tools).items():
-        metrics[f"{name}_before"] = value
-    return _register(store, "sizing", fitted.to_payload(), start, end, metrics, parent, promote=True)
 
 
-def _sizer_before(store: Store, start: datetime) -> tuple[QuantileSizer | None, str | None]:
-    """The newest sizer that was fitted to nothing but the past of this interval, and its version."""
+def _newest_before(
+    store: Store, start: datetime, tools: Sequence[Tool], profiles: Sequence[ProfileRow]
+) -> _Fitted | None:
+    """The newest version that was fitted to nothing but the past of this instant and can be read."""
     past = [model for model in store.models("sizing", limit=_MAX_MODELS) if model.interval_end <= start]
-    for model in sorted(past, key=lambda item: (item.interval_end, item.created_at, item.version), reverse=True):
-        try:
-            return QuantileSizer.from_payload(model.payload), model.version
-        except ValueError as error:
-            _log.warning("Sizing model %s cannot be built on: %s", model.version, error)
-    return None, None
+    past.sort(key=lambda item: (item.interval_end, item.created_at, item.version), reverse=True)
+    readable = (_readable(model, tools, profiles) for model in past)
+    return next((item for item in readable if item is not None), None)
+
+
+def _readable(model: ModelVersion, tools: Sequence[Tool], profiles: Sequence[ProfileRow]) -> _Fitted | None:
+    try:
+        return _Fitted(model, LearnedSizer.from_payload(model.payload, tools=tools, profiles=profiles))
+    except ValueError as error:
+        _log.warning("Sizing model %s cannot be used: %s", model.version, error)
+        return None
 
 
 def _latency(store: Store, start: datetime, end: datetime) -> ModelVersion:
@@ -126,5 +182,5 @@ def _register(
         metrics=metrics,
         parent=parent,
         created_at=utc_now(),
-        promoted=promote,
+        promoted=promote or (current is not None and current.version == version),
     )

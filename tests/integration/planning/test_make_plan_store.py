@@ -19,6 +19,7 @@ from tomas.planner.service import make_plan
 from tomas.schema import (
     Bin,
     ExecutionRecord,
+    ModelVersion,
     Outcome,
     Plan,
     PlannerCall,
@@ -31,9 +32,9 @@ from tomas.schema import (
     Resources,
     Sample,
     StepUsage,
-    Tool,
     WorkerClass,
 )
+from tomas.sizing import LearnedSizer
 from tomas.store import ReadFrom, Store
 from tomas.tools.registry import Registry
 from tomas.training.retrain import retrain
@@ -64,8 +65,13 @@ def request(task: str = TASK, **fields: object) -> PlanRequest:
     return PlanRequest(**{"task": task, "inputs": IMAGES, **fields})
 
 
-def released(store: Store, task: str = TASK, *, settings: Settings | None = None, **fields: object) -> Plan:
-    return make_plan(request(task, **fields), store=store, registry=REGISTRY, settings=settings or Settings())
+def released(
+    store: Store, task: str = TASK, *, settings: Settings | None = None, now_is: datetime | None = None,
+    **fields: object,
+) -> Plan:  # fmt: skip
+    return make_plan(
+        request(task, **fields), store=store, registry=REGISTRY, settings=settings or Settings(), now=now_is
+    )
 
 
 def all_reservations(store: Store) -> list[Reservation]:
@@ -272,7 +278,11 @@ def test_calls_are_logged_failed_ones_too_and_predict_the_next(seeded: Store) ->
             )
         )  # fmt: skip
     after = released(seeded)
-    assert 60 < after.t_inf_predicted_ms < 80
+    # Capacity is read from a moment that nine calls in ten keep to: of seven calls the slowest tells that.
+    slowest = max(
+        call.t_inf_ms for call in seeded.recent_calls() if call.error is None and call.plan_id != after.id
+    )
+    assert after.t_inf_predicted_ms == pytest.approx(slowest, abs=0.01)
     assert after.dispatch_lag_predicted_ms == 900
 
 
@@ -360,32 +370,67 @@ def three_days(seeded: Store) -> Store:
     return seeded
 
 
-def p50(store: Store, tool: Tool) -> float:
-    from tomas.sizing import QuantileSizer
-
-    model = store.current_model("sizing")
+def p50(model: ModelVersion | None) -> float:
+    """What a version foretells of object detection, in ms."""
     assert model is not None
-    return QuantileSizer.from_payload(model.payload).latency_ms(tool, 500_000, 1)[0]
+    return float(LearnedSizer.from_payload(model.payload).times_ms("object_detection", 500_000, [1])[0, 0])
 
 
 def test_each_interval_sees_only_its_past(three_days: Store) -> None:
-    detection = REGISTRY.get("object_detection")
-    for day, expected in enumerate((1000, 2000, 9000)):
+    foretold = []
+    for day in range(3):
         model = retrain(three_days, FIRST + day * DAY, FIRST + (day + 1) * DAY)
-        assert model.promoted
         assert model.metrics["records"] == 5
-        assert p50(three_days, detection) == pytest.approx(expected, rel=0.01)
+        foretold.append(p50(model))
         latency = three_days.current_model("latency")
         assert latency is not None
         assert latency.payload["t_inf_p50_ms"] == 100.0 * (day + 1)
         assert latency.payload["dispatch_lag_p50_ms"] == 10.0 * (day + 1)
+    assert foretold[0] == pytest.approx(1000, rel=0.01)
+    assert 1000 < foretold[1] < 2100 < 4000 < foretold[2] < 12_000
 
 
-def test_a_refit_improves_on_the_version_before(three_days: Store) -> None:
-    retrain(three_days, FIRST, FIRST + DAY)
-    metrics = retrain(three_days, FIRST + 2 * DAY, FIRST + 3 * DAY).metrics
-    assert metrics["latency_pinball_ms_after"] < metrics["latency_pinball_ms_before"]
-    assert metrics["memory_waste_after"] <= 1.0
+def test_a_challenger_is_promoted_where_it_foretells_the_next_interval_better(three_days: Store) -> None:
+    first = retrain(three_days, FIRST, FIRST + DAY)
+    assert first.promoted, "there was no champion"
+    second = retrain(three_days, FIRST + DAY, FIRST + 2 * DAY)
+    assert not second.promoted
+    assert "challenger_loss" not in second.metrics, "there was nobody to judge but the champion"
+    assert three_days.current_model("sizing").version == first.version  # type: ignore[union-attr]
+    third = retrain(three_days, FIRST + 2 * DAY, FIRST + 3 * DAY)
+    assert third.metrics["judged_steps"] == 5
+    assert third.metrics["challenger_loss"] < third.metrics["champion_loss"]
+    assert third.metrics["better_by_chance"] == 1 / 32
+    assert third.metrics["challenger_promoted"] == 1.0
+    assert third.metrics["champion_latency_within_p90"] == 0.0
+    current = three_days.current_model("sizing")
+    assert current is not None
+    assert current.version == second.version
+    assert third.parent == second.version
+
+
+def test_a_challenger_that_is_no_better_stays_one(three_days: Store) -> None:
+    first = retrain(three_days, FIRST, FIRST + DAY)
+    retrain(three_days, FIRST + DAY, FIRST + 2 * DAY)
+    for hour in range(6):  # as on the first day, which the champion foretells better
+        made = released(three_days, "Detect faces in the images")
+        run(three_days, made, 1, FIRST + 5 * DAY + timedelta(hours=hour), 1000)
+        three_days.release_plan_reservations(made.id)
+    judged = retrain(three_days, FIRST + 5 * DAY, FIRST + 6 * DAY).metrics
+    assert judged["challenger_loss"] > judged["champion_loss"]
+    assert judged["better_by_chance"] > 0.5
+    assert judged["challenger_promoted"] == 0.0
+    current = three_days.current_model("sizing")
+    assert current is not None
+    assert current.version == first.version
+
+
+def test_a_champion_that_cannot_be_read_is_replaced(three_days: Store) -> None:
+    version = three_days.register_model(
+        "sizing", {"version": 1}, interval_start=FIRST - DAY, interval_end=FIRST, metrics={}
+    )
+    three_days.promote_model(version)
+    assert retrain(three_days, FIRST, FIRST + DAY).promoted
 
 
 def test_the_same_interval_gives_the_same_version(three_days: Store) -> None:
@@ -393,6 +438,8 @@ def test_the_same_interval_gives_the_same_version(three_days: Store) -> None:
     later = retrain(three_days, FIRST + DAY, FIRST + 2 * DAY)
     assert retrain(three_days, FIRST + DAY, FIRST + 2 * DAY).version == later.version
     assert later.parent == first.version
+    again = retrain(three_days, FIRST, FIRST + DAY)
+    assert (again.version, again.promoted) == (first.version, True)
 
 
 def test_a_backfill_of_the_past_does_not_displace_the_present(three_days: Store) -> None:
@@ -405,11 +452,10 @@ def test_a_backfill_of_the_past_does_not_displace_the_present(three_days: Store)
 
 
 def test_an_interval_without_runs_keeps_what_was_learned(three_days: Store) -> None:
-    detection = REGISTRY.get("object_detection")
     retrain(three_days, FIRST, FIRST + DAY)
     empty = retrain(three_days, FIRST + 10 * DAY, FIRST + 11 * DAY)
     assert empty.metrics["records"] == 0
-    assert p50(three_days, detection) == pytest.approx(1000, rel=0.01)
+    assert p50(empty) == p50(three_days.current_model("sizing")) == pytest.approx(1000, rel=0.01)
     latency = three_days.current_model("latency")
     assert latency is not None
     assert latency.payload["t_inf_calls"] == 5
@@ -423,7 +469,20 @@ def test_the_next_plan_names_and_uses_the_models(three_days: Store) -> None:
     made = released(three_days, "Detect faces in the images")
     assert made.planner.model_version == f"{latency.version} {sizing.version}"
     assert made.steps[0].latency_p50_ms == pytest.approx(9000, rel=0.01)
-    assert made.steps[0].allocation.final.cpu_mem_gb == 0.75
+    assert 0.6 <= made.steps[0].allocation.final.cpu_mem_gb <= 0.75
+    assert made.snapshots["records"] == "none"
+
+
+def test_what_ended_since_the_model_is_learned_on_top(three_days: Store) -> None:
+    sizing = retrain(three_days, FIRST, FIRST + DAY)
+    before = released(three_days, "Detect faces in the images", now_is=FIRST + DAY)
+    after = released(three_days, "Detect faces in the images", now_is=FIRST + 2 * DAY)
+    assert sizing.version in str(before.planner.model_version)
+    assert sizing.version in str(after.planner.model_version)
+    assert before.steps[0].latency_p50_ms == pytest.approx(1000, rel=0.01)
+    assert before.snapshots["records"] == "none"
+    assert 1000 < after.steps[0].latency_p50_ms < 2100
+    assert after.snapshots["records"].startswith("5 from ")
 
 
 def test_a_model_of_another_version_is_left_out_with_a_warning(three_days: Store) -> None:

@@ -51,28 +51,32 @@ def test_tries_of_a_step_are_one_run_and_failures_none() -> None:
     ]
     told = replay([], tries)
     assert len(told.runs) == 1
-    assert [run.peak_gb for run in told.broken] == [0.4]
-    assert told.latency.median_ms("blur", 10_000, 1) == pytest.approx(1000, rel=0.01)
+    assert [(name, run.peak_gb) for name, run in told.broken] == [("blur", 0.4)]
+    assert told.sizer.times_ms("blur", 10_000, [1])[0, 0] == pytest.approx(1000, rel=0.01)
 
 
 def test_given_rows_count_only_while_nothing_was_measured() -> None:
-    from tomas.sizing import MemoryTask
-
     given = [row(3.0, ProfileSource.GIVEN)]
-    assert replay(given, []).memory.predict(MemoryTask("blur", input_bytes=1e4)).basis == "profile"
+    assert replay(given, []).sizer.choice("blur", 1e4).basis == "profile"
     measured = replay([*given, row(0.5, ProfileSource.MEASURED)], [])
-    assert measured.memory.predict(MemoryTask("blur", input_bytes=1e4)).basis == "tool"
+    assert measured.sizer.choice("blur", 1e4).basis == "tool"
     assert len(measured.runs) == 1
+
+
+def test_only_the_runs_of_the_tool_asked_for_are_foretold() -> None:
+    told = replay([], [record("a", 0, 1), record("b", 2, 3, tool="crop"), record("c", 4, 5)], only="blur")
+    assert [run.tool for run in told.runs] == ["blur", "blur"]
+    assert told.sizer.tools == ["blur", "crop"]
 
 
 def test_the_picture_is_written_and_bad_names_are_refused(tmp_path: Path) -> None:
     broken = record("x", 200, 201, outcome=Outcome.OUT_OF_MEMORY, gb=0.4, peak=0.4)
     told = replay([], [*(record(f"s{i}", i, i + 0.5, peak=0.4 + i / 50) for i in range(8)), broken])
-    draw_sizes("blur", None, told, tmp_path / "sizes.png")
+    draw_sizes("blur", told, tmp_path / "sizes.png")
     assert (tmp_path / "sizes.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(DataError, match="ends in none"):
-        draw_sizes("blur", None, told, tmp_path / "sizes.txt")
+        draw_sizes("blur", told, tmp_path / "sizes.txt")
     with pytest.raises(DataError, match="no run"):
-        draw_sizes("crop", None, told, tmp_path / "sizes.png")
+        draw_sizes("crop", told, tmp_path / "sizes.png")
     with pytest.raises(DataError, match="cannot be written"):
-        draw_sizes("blur", None, told, tmp_path / "none" / "sizes.png")
+        draw_sizes("blur", told, tmp_path / "none" / "sizes.png")
