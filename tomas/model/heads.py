@@ -57,7 +57,7 @@ class Gate(nn.Module):
 
 
 class ToolPointer(nn.Module):
-    """Tool classifier over whatever candidates there are: learned score, retrieval, precedents, matching of words."""
+    """Tool classifier over any candidates: learned score, retrieval, precedents, matching of words."""
 
     def __init__(self, hidden: int, d_set: int, config: HeadsConfig, dropout: float) -> None:
         super().__init__()
