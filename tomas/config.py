@@ -91,6 +91,17 @@ class InstructSettings(_Section):
     """An answer that takes longer is given up, and the retrieval planner plans."""
 
 
+class NeuralSettings(_Section):
+    """The planner ``neural``: a trained checkpoint."""
+
+    checkpoint: Path | None = None
+    """Folder of the checkpoint; None takes the one shipped with TOMAS."""
+    device: str = "cpu"
+    """As torch names it: ``cpu``, ``cuda``, ``cuda:1``."""
+    explain: bool = True
+    """Whether the model writes an explanation after the plan; it takes longer than the plan itself."""
+
+
 class NaiveModeSettings(_Section):
     """Fixed capacity curves instead of worker samples."""
 
@@ -114,6 +125,8 @@ class SamplerSettings(_Section):
     interval_s: Positive = 5.0
     recent_s: Positive = 600.0
     """Samples younger than this are used for a forecast."""
+    keep_days: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 14.0
+    """Older samples are removed, but for those that stored plans cite. Their hourly rollups stay."""
 
 
 class Settings(BaseSettings):
@@ -125,6 +138,7 @@ class Settings(BaseSettings):
     data: DataSettings = DataSettings()
     planner: PlannerSettings = PlannerSettings()
     instruct: InstructSettings = InstructSettings()
+    neural: NeuralSettings = NeuralSettings()
     runtime: RuntimeSettings = RuntimeSettings()
     sampler: SamplerSettings = SamplerSettings()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -103,7 +103,9 @@ def sampler(
                 remedy="Run `tomas db seed`, or name one of: " + (", ".join(sorted(known)) or "(none)") + ".",
             )
         chosen = [known[name] for name in bins] if bins else list(known.values())
-        reader = Sampler(store, chosen, interval or get_settings().sampler.interval_s)
+        settings = get_settings().sampler
+        keep = timedelta(days=settings.keep_days)
+        reader = Sampler(store, chosen, interval or settings.interval_s, keep=keep)
         if once:
             render.samples_table(reader.sample_once())
             return

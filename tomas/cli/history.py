@@ -9,6 +9,7 @@ import typer
 
 from tomas.cli.render import _table as new_table
 from tomas.cli.render import console
+from tomas.config import get_settings
 from tomas.schema import utc_now
 
 
@@ -48,14 +49,16 @@ def db_prune(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
 ) -> None:
-    """Remove old history. Hourly rollups of the readings stay; nothing goes that is not named by an option.
+    """Remove old history: what the options name; without any, the readings that the sampler would remove by itself.
 
-    Plans go first, then what only they kept: so a reading that a removed plan cited goes in the same run.
+    Hourly rollups of the readings stay. Plans go first, then what only they kept: so a reading that a removed plan
+    cited goes in the same run.
     """
     from tomas.store import Store
 
     if samples_days is None and records_days is None and plans_days is None:
-        raise typer.BadParameter("name at least one of --samples-days, --records-days, --plans-days")
+        samples_days = get_settings().sampler.keep_days
+        typer.echo(f"Readings older than {samples_days:g} days (TOMAS__SAMPLER__KEEP_DAYS):")
     now = utc_now()
     verb = "would be removed" if dry_run else "removed"
     with Store.from_settings() as store:

@@ -21,14 +21,14 @@ DAY = timedelta(days=1)
 def command(dsn: str) -> Command:
     """``command("stats")`` on the database of this test."""
 
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("TOMAS__")}
         return subprocess.run(
             [sys.executable, "-c", "from tomas.cli import main; main()", "db", *arguments],
             capture_output=True,
             text=True,
             check=False,
-            env={**clean, "COLUMNS": "160", "TOMAS__STORE__DSN": dsn},
+            env={**clean, "COLUMNS": "160", "TOMAS__STORE__DSN": dsn, **settings},
         )
 
     return run
@@ -59,10 +59,6 @@ def test_prune_removes_what_it_is_told_and_spares_what_plans_cite(
     store.release_plan(plan, [], lambda _: None)
     store.save_record(make_record(plan.id, started_at=now - 9 * DAY, ended_at=now - 9 * DAY + timedelta(seconds=1)))
 
-    refused = command("prune")
-    assert refused.returncode == 2
-    assert "--samples-days" in refused.stderr
-
     tried = command("prune", "--samples-days", "9.5", "--records-days", "5", "--dry-run")
     assert tried.returncode == 0, tried.stderr
     assert "0 records would be removed." in tried.stdout, "its plan is stored"
@@ -79,4 +75,18 @@ def test_prune_removes_what_it_is_told_and_spares_what_plans_cite(
     assert "1 plan removed." in last.stdout
     assert "1 record removed." in last.stdout
     assert "2 readings removed" in last.stdout
+    assert len(store.recent_samples(now - 30 * DAY)) == 10
+
+
+def test_prune_alone_keeps_readings_as_long_as_the_sampler_does(store: Store, command: Command) -> None:
+    now = utc_now().replace(microsecond=0)
+    store.copy_samples([("small_1", now - i * DAY, *[float(i)] * 12) for i in range(20)])
+    assert "5 readings would be removed." in command("prune", "--dry-run").stdout, "older than 14 days"
+    done = command("prune", TOMAS__SAMPLER__KEEP_DAYS="9.5")
+    assert done.returncode == 0, done.stderr
+    assert "Readings older than 9.5 days (TOMAS__SAMPLER__KEEP_DAYS):" in done.stdout
+    assert "10 readings removed" in done.stdout
+    wrong = command("prune", TOMAS__SAMPLER__KEEP_DAYS="0.5")
+    assert wrong.returncode != 0
+    assert "TOMAS__SAMPLER__KEEP_DAYS" in wrong.stderr
     assert len(store.recent_samples(now - 30 * DAY)) == 10
