@@ -67,8 +67,9 @@ class Grant:
             return error
         if self.larger is not None:
             remedy = (
-                f"Plan it again (in Airflow: clear the plan task together with this one); what was measured sizes "
-                f"the new plan, and bin {self.larger.name} has {self.larger.capacity.cpu_mem_gb:g} GB."
+                f"Plan it again (in Airflow: clear the plan task together with this one): the new plan counts this "
+                f"run, and bin {self.larger.name} has {self.larger.capacity.cpu_mem_gb:g} GB. Or give the step "
+                "smaller inputs."
             )
         else:
             remedy = (

@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { averageCores, bindingWords, commonFolder, planPath, planView, shortUri, suggest, taskPath } from "../../../tomas/airflow/static/model.js";
+import {
+  averageCores, bindingWords, commonFolder, moreThanPlanned, planPath, planView, shortUri, slotWords, suggest, taskPath,
+} from "../../../tomas/airflow/static/model.js";
 
 const ZERO = Date.parse("2026-03-02T09:30:00Z");
 const at = (ms) => new Date(ZERO + ms).toISOString();
@@ -151,4 +153,14 @@ test("many files are named by their common folder", () => {
 test("a long address keeps its end", () => {
   assert.equal(shortUri("s3://bucket/in/a.png"), "s3://bucket/in/a.png");
   assert.equal(shortUri("/srv/tomas/artifacts/plan/s1/1/labels.jsonl"), "\u2026/s1/1/labels.jsonl");
+});
+
+test("a try that got more than its plan says so, and the slots follow", () => {
+  assert.equal(moreThanPlanned(STEPS[0], record(1, 0, 1)), null);
+  const more = record(2, 0, 1, "success", { requested: { cpu_cores: 1, cpu_mem_gb: 2, gpu_sm: 0, gpu_mem_gb: 0 } });
+  assert.equal(moreThanPlanned(STEPS[0], more), "2.00 GB of memory in place of 1.00 GB, as a try before ran out of it");
+  assert.equal(slotWords({ step: STEPS[0], task: null }), "50 slots");
+  assert.equal(slotWords({ step: STEPS[0], task: task("running", { pool: "p", pool_slots: 50 }) }), "50 slots");
+  assert.equal(slotWords({ step: STEPS[0], task: task("running", { pool: "p", pool_slots: 100 }) }), "100 slots, planned: 50");
+  assert.equal(slotWords({ step: STEPS[0], task: task("failed", { pool: "tomas_unrouted", pool_slots: 90 }) }), "50 slots");
 });

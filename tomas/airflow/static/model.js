@@ -3,6 +3,7 @@
  * Pure: `now` is an argument, nothing is read from the page.
  */
 
+import * as format from "./format.js";
 import { criticalChain, slack } from "./layout.js";
 
 const FINAL = new Set(["success", "failed", "upstream_failed", "skipped", "removed"]);
@@ -164,6 +165,21 @@ export function suggest(step, record) {
   const tight = memory > requested.cpu_mem_gb + 1e-9 ? "tight" : spare ? "smaller" : "fits";
   const verdict = outOfMemory ? "larger" : tight;
   return { cpu_cores: kept, cpu_mem_gb: memory, atLeast: outOfMemory, verdict };
+}
+
+/** What a try had beyond its plan, in words; null where it had what was planned. */
+export function moreThanPlanned(step, record) {
+  const planned = step.allocation.final.cpu_mem_gb;
+  const given = record.requested.cpu_mem_gb;
+  if (given <= planned + 1e-9) return null;
+  return `${format.gigabytes(given)} of memory in place of ${format.gigabytes(planned)}, as a try before ran out of it`;
+}
+
+/** Slots of its pool that a step holds, and those planned where they are fewer. */
+export function slotWords({ step, task }) {
+  const planned = format.count(step.pool_slots, "slot");
+  const grown = task && task.pool === step.pool && task.pool_slots > step.pool_slots;
+  return grown ? `${format.count(task.pool_slots, "slot")}, planned: ${step.pool_slots}` : planned;
 }
 
 /** Cores kept busy on average over a try, or null where it was too short to tell. */

@@ -3,7 +3,7 @@
 import { h } from "./dom.js";
 import { TomasElement, emptyState, notice, panel, problemState } from "./element.js";
 import * as format from "./format.js";
-import { averageCores, planPath, planView } from "./model.js";
+import { averageCores, planPath, planView, slotWords } from "./model.js";
 import { Poll, apiUrl } from "./poll.js";
 import { binColour } from "./style.js";
 import { binChip, logLink, statePill, stepDetail } from "./table.js";
@@ -92,7 +92,7 @@ class TomasStep extends TomasElement {
             h("span", null, `step ${step.id}`),
             binChip(step.bin, places),
             h("span", null, `queue ${step.queue}`),
-            h("span", null, `pool ${step.pool}, ${format.count(step.pool_slots, "slot")}`),
+            h("span", null, `pool ${step.pool}, ${slotWords(row)}`),
           ]),
         ),
         h("div", { class: "live" }, [

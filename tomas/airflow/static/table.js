@@ -2,7 +2,7 @@
 
 import { h } from "./dom.js";
 import * as format from "./format.js";
-import { averageCores, bindingWords, shortUri, taskPath } from "./model.js";
+import { averageCores, bindingWords, moreThanPlanned, shortUri, taskPath } from "./model.js";
 import { stateColour } from "./style.js";
 
 const COLUMNS = [
@@ -216,6 +216,7 @@ function triesBlock(row) {
         [
           [`Try ${number}`, `${format.stateWords(running ? "running" : outcome)} on ${record.host}`],
           ["Peak memory", `${format.gigabytes(usage.peak_mem_gb)} of ${format.gigabytes(record.requested.cpu_mem_gb)}, limit by ${usage.memory_limit}`],
+          moreThanPlanned(row.step, record) && ["Given", moreThanPlanned(row.step, record)],
           ["CPU", `${format.trimmed(usage.cpu_seconds)} core-s, peak ${format.cores(usage.peak_cpu_cores)}`],
           usage.gpu_peak_mem_gb > 0 && ["GPU memory", format.gigabytes(usage.gpu_peak_mem_gb)],
           record.error && ["Error", record.error],
