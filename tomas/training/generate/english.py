@@ -33,6 +33,8 @@ class English(Speaker):
 
     def long(self, item: Item) -> str:
         noun = self.story.nouns[item.index]
+        if noun.long.startswith(_ARTICLES):
+            return noun.long
         determiner = self.rng.choice(_DETERMINERS)
         if _POSSESSED.search(noun.long) and determiner in ("my", "our", "the attached", "the new"):
             determiner = "the"
@@ -42,7 +44,8 @@ class English(Speaker):
 
     def short(self, item: Item) -> str:
         if item.step < 0:
-            return f"the {self.story.nouns[item.index].short}"
+            short = self.story.nouns[item.index].short
+            return short if short.startswith(_ARTICLES) else f"the {short}"
         return f"the {self.tool(item.step).outputs[item.index].english}"
 
     def pronoun(self, item: Item) -> str:
@@ -93,6 +96,9 @@ class English(Speaker):
                 modal = "should be"
             return filled(f"{subject} {modal} {participle(phrase.verb)} {tail}", nouns, words)
         verb = gerund(phrase.verb) if form == "gerund" else phrase.verb
+        head, blank, particle = verb.partition(" ")
+        if blank and phrase.object == "{in}" and nouns.get("in") in ("them", "it"):
+            return filled(f"{head} {{in}} {particle} {phrase.tail}", nouns, words)
         return filled(f"{verb} {phrase.object} {phrase.tail}", nouns, words)
 
     def _usable(self, step: int, phrase: Phrase) -> bool:

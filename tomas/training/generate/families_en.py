@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tomas.training.generate.english import English, Form, sentence
-from tomas.training.generate.grammar import capital, join
+from tomas.training.generate.grammar import capital, is_plural, join
 
 __all__ = ["FAMILIES_EN"]
 
@@ -161,7 +161,10 @@ def _narrative(talk: English) -> str:
         noun = talk.noun(item)
         named = talk.long(item)
         talk.named.add(item)
-        intro = talk.rng.choice(_CONTEXTS).format(x=named, X=capital(named), s=noun.short)
+        contexts = [
+            text for text in _CONTEXTS if is_plural(noun.short) or ("{s}" not in text and "have" not in text)
+        ]
+        intro = talk.rng.choice(contexts).format(x=named, X=capital(named), s=noun.short)
     opening = talk.rng.choice(
         ("please", "I need to", "we'd like to", "what has to happen:", "now I want to", "so", "")
     )

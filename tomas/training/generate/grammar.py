@@ -12,7 +12,8 @@ _PARTICIPLES = {
     "lay": "laid", "leave": "left", "let": "let", "make": "made", "mean": "meant", "pay": "paid", "put": "put",
     "read": "read", "rewrite": "rewritten", "run": "run", "say": "said", "see": "seen", "sell": "sold",
     "send": "sent", "set": "set", "show": "shown", "spell": "spelled", "split": "split", "take": "taken",
-    "tell": "told", "think": "thought", "turn": "turned", "undo": "undone", "write": "written", "dim": "dimmed",
+    "tell": "told", "think": "thought", "turn": "turned", "undo": "undone", "typeset": "typeset",
+    "write": "written", "dim": "dimmed",
 }  # fmt: skip
 _DOUBLED = frozenset(
     re.findall(
@@ -40,8 +41,8 @@ def participle(verb: str) -> str:
     head, blank, rest = verb.partition(" ")
     if head in _PARTICIPLES:
         head = _PARTICIPLES[head]
-    elif head.startswith("re-") and head[3:] in _PARTICIPLES:
-        head = "re-" + _PARTICIPLES[head[3:]]
+    elif head.removeprefix("re") in _PARTICIPLES:
+        head = "re" + _PARTICIPLES[head.removeprefix("re")]
     elif head in _DOUBLED:
         head += head[-1] + "ed"
     elif head.endswith("e"):

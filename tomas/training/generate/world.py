@@ -16,6 +16,8 @@ _SIZE_WEIGHTS = (15, 20, 21, 16, 10, 7, 4, 3, 2, 2)
 _SHAPES = ("chain", "fork", "mixed", "branches")
 _SHAPE_WEIGHTS = (30, 20, 32, 18)
 _TRIES = 12
+_SHARED = 0.6
+"""How often a new branch starts from data that are given already, where some fit."""
 
 
 @dataclass(frozen=True)
@@ -184,6 +186,9 @@ class _Grower:
         if not tool.inputs:
             return self._put(tool, ())
         first = tool.inputs[0]
+        if item is None and self.rng.random() < _SHARED:
+            given = [Item(-1, at, media) for at, media in enumerate(self.made.inputs) if first.takes(media)]
+            item = self.rng.choice(given) if given else None
         return self._put(tool, (((item or self._given(first)),), *self._rest(tool, item)))
 
     def _rest(self, tool: ToolSpec, taken: Item | None = None) -> list[tuple[Item, ...]]:
