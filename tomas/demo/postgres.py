@@ -26,6 +26,7 @@ import psutil
 import psycopg2
 from psycopg2 import sql
 
+from tomas.demo.postgres_process import end_orphans, is_ready, running, server_pids
 from tomas.demo.postgres_wheel import VERSION, binary, environment, give_to_system_user, identity, run
 from tomas.errors import ConfigError, StoreUnavailable
 
@@ -112,9 +113,9 @@ class EmbeddedPostgres:
         self.data_dir.parent.mkdir(parents=True, exist_ok=True)
         with self._locked():
             state = self._read_state()
-            running = self._running()
-            if running is not None:
-                self._port = running[1]
+            found = running(self.data_dir)
+            if found is not None:
+                self._port = found[1]
             else:
                 self._initialise(state)
                 self._clear_stale_lock()
@@ -133,9 +134,9 @@ class EmbeddedPostgres:
         if not self.data_dir.parent.exists():
             return
         with self._locked():
-            running = self._running()
-            if running is not None:
-                pid = running[0]
+            found = running(self.data_dir)
+            if found is not None:
+                pid = found[0]
                 for number, patience_s in (
                     (signal.SIGINT, timeout_s),
                     (signal.SIGQUIT, 5.0),
@@ -145,7 +146,7 @@ class EmbeddedPostgres:
                         os.kill(pid, number)
                     if self._gone(pid, patience_s):
                         break
-                self._end_orphans(5.0)
+                end_orphans(self.data_dir, 5.0)
             self._port = None
             self._process = None
 
@@ -169,12 +170,12 @@ class EmbeddedPostgres:
     @property
     def pid(self) -> int | None:
         """Process id of the server on this folder, whoever started it; None where none runs."""
-        running = self._running()
-        return running[0] if running else None
+        found = running(self.data_dir)
+        return found[0] if found else None
 
     def is_running(self) -> bool:
         """Whether a server runs on this folder."""
-        return self._running() is not None
+        return running(self.data_dir) is not None
 
     # -- databases ----------------------------------------------------------------------------------------
 
@@ -274,46 +275,16 @@ class EmbeddedPostgres:
 
     # -- processes ----------------------------------------------------------------------------------------
 
-    def _running(self) -> tuple[int, int] | None:
-        """(pid, port) of a live server on this folder, read from its lock file."""
-        try:
-            lines = (self.data_dir / "postmaster.pid").read_text().splitlines()
-            pid, port = int(lines[0]), int(lines[3])
-        except (OSError, ValueError, IndexError):
-            return None
-        # A process id is used again after a crash: only a postgres that works in this folder counts.
-        return (pid, port) if pid in self._server_pids() else None
-
-    def _server_pids(self) -> list[int]:
-        found = []
-        for process in psutil.process_iter(["name"]):
-            if not str(process.info["name"]).startswith("postgres"):
-                continue
-            with contextlib.suppress(psutil.Error, OSError):
-                if process.status() != psutil.STATUS_ZOMBIE and Path(process.cwd()) == self.data_dir.resolve():
-                    found.append(process.pid)
-        return found
-
     def _gone(self, pid: int, timeout_s: float) -> bool:
         deadline = time.monotonic() + timeout_s
         while True:
             if self._process is not None and self._process.pid == pid:
                 if self._process.poll() is not None:
                     return True
-            elif not psutil.pid_exists(pid) or pid not in self._server_pids():
+            elif not psutil.pid_exists(pid) or pid not in server_pids(self.data_dir):
                 return True
             if time.monotonic() > deadline:
                 return False
-            time.sleep(0.05)
-
-    def _end_orphans(self, timeout_s: float) -> None:
-        """Wait for the children of a dead server (they notice and leave); then kill them."""
-        deadline = time.monotonic() + timeout_s
-        while orphans := self._server_pids():
-            if time.monotonic() > deadline:
-                for pid in orphans:
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGKILL)
             time.sleep(0.05)
 
     def _clear_stale_lock(self) -> None:
@@ -323,7 +294,7 @@ class EmbeddedPostgres:
             self._process = None
         lock = self.data_dir / "postmaster.pid"
         if lock.exists():
-            self._end_orphans(5.0)
+            end_orphans(self.data_dir, 5.0)
             lock.unlink(missing_ok=True)
 
     def _initialise(self, state: dict[str, object]) -> None:
@@ -397,13 +368,13 @@ class EmbeddedPostgres:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     self._process.wait(5)
                     break
-            self._end_orphans(5.0)
+            end_orphans(self.data_dir, 5.0)
             raise
         self._port = port
 
     def _await_ready(self, process: subprocess.Popen[bytes], port: int, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
-        while not self._is_ready(port):
+        while not is_ready(self.data_dir, port):
             code = process.poll()
             if code is not None or time.monotonic() > deadline:
                 tail = "\n".join(self.log_file.read_text(errors="replace").splitlines()[-8:])
@@ -413,10 +384,3 @@ class EmbeddedPostgres:
                     remedy=f"Read {self.log_file}; choose another port or folder if one is taken.",
                 )
             time.sleep(0.05)
-
-    def _is_ready(self, port: int) -> bool:
-        try:
-            lines = (self.data_dir / "postmaster.pid").read_text().splitlines()
-        except OSError:
-            return False
-        return len(lines) >= 8 and lines[3].strip() == str(port) and lines[7].strip() == "ready"

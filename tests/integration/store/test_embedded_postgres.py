@@ -16,6 +16,7 @@ import psycopg2
 import pytest
 
 from tomas.demo.postgres import EmbeddedPostgres, free_port
+from tomas.demo.postgres_process import server_pids
 from tomas.errors import ConfigError, StoreUnavailable
 
 
@@ -163,13 +164,13 @@ def test_taken_port_is_one_clear_error_and_leaves_no_process(folder: Path) -> No
 def test_interrupt_while_it_starts_leaves_no_process(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     server = EmbeddedPostgres(folder)
 
-    def interrupt(_: int) -> bool:
+    def interrupt(_: Path, __: int) -> bool:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(server, "_is_ready", interrupt)
+    monkeypatch.setattr("tomas.demo.postgres.is_ready", interrupt)
     with pytest.raises(KeyboardInterrupt):
         server.start()
-    assert server._server_pids() == []
+    assert server_pids(server.data_dir) == []
     monkeypatch.undo()
     with server:
         assert query(server.dsn(), "SELECT 1") == [(1,)]

@@ -81,7 +81,7 @@ def test_prune_removes_what_it_is_told_and_spares_what_plans_cite(
 def test_prune_alone_keeps_readings_as_long_as_the_sampler_does(store: Store, command: Command) -> None:
     now = utc_now().replace(microsecond=0)
     store.copy_samples([("small_1", now - i * DAY, *[float(i)] * 12) for i in range(20)])
-    assert "5 readings would be removed." in command("prune", "--dry-run").stdout, "older than 14 days"
+    assert "6 readings would be removed." in command("prune", "--dry-run").stdout, "14 days old or older"
     done = command("prune", TOMAS__SAMPLER__KEEP_DAYS="9.5")
     assert done.returncode == 0, done.stderr
     assert "Readings older than 9.5 days (TOMAS__SAMPLER__KEEP_DAYS):" in done.stdout
