@@ -319,7 +319,7 @@ def _judge(tool: Tool, ended: _Ended, allocation: Resources, timeout_s: float) -
     elif memory := _memory_evidence(ended, failure, limit, peak):
         kind, outcome, evidence = ToolOutOfMemory, Outcome.OUT_OF_MEMORY, memory
         what = f"{name} hit its memory limit of {limit:.2f} GB: {memory}."
-        remedy = "Plan it again: the measured peak raises the next allocation. Or give it smaller inputs."
+        remedy = "Give it more memory, as the next try of a planned step gets, or smaller inputs."
     elif ended.exit_code < 0:
         outcome = Outcome.KILLED
         evidence = f"killed by {_signal_name(-ended.exit_code)} at a peak of {peak:.2f} GB"

@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tomas.config import shared_file
+from tomas.config import DataSettings, Settings, shared_file
 from tomas.errors import PlanRejected, ToolError, UnboundInput
 from tomas.runtime.local import RunEvent, RunEventKind, run_plan
 from tomas.runtime.step import run_step
@@ -236,18 +236,32 @@ def test_a_step_out_of_memory_is_tried_again_with_more(tmp_path: Path, tools: li
 
 
 def test_a_step_that_fills_its_bin_fails_and_says_which_is_larger(tmp_path: Path, tools: list[Tool]) -> None:
-    classes = load_worker_classes()
-    small = next(item for group in classes for item in group.bins if item.name == "small_1")
-    cap_gb = small.capacity.cpu_mem_gb
-    grows = step("s", "grow", {}, need=Resources(cpu_mem_gb=0.9 * cap_gb), pool_slots=90, arguments={"mb": 3000})
-    events: list[RunEvent] = []
-    first, second = run_plan(
-        plan([grows], tools=tools), Registry([]), artifacts_dir=tmp_path, on_event=events.append
+    file = tmp_path / "worker_classes.json"
+    file.write_text(
+        json.dumps(
+            [
+                {
+                    "name": name,
+                    "capacity": {"cpu_cores": 1, "cpu_mem_gb": memory_gb},
+                    "bins": [{"name": f"{name}_1", "queue": f"tomas_{name}_1", "pool": f"tomas_{name}_1"}],
+                }
+                for name, memory_gb in (("small", 0.25), ("large", 6))
+            ]
+        ),
+        encoding="utf-8",
     )
-    assert (first.requested.cpu_mem_gb, second.requested.cpu_mem_gb) == (0.9 * cap_gb, cap_gb)
-    assert "bin large_1 has 6 GB" in (second.error or "")
-    assert [event.kind for event in events][-1] is RunEventKind.FAILED
-    assert [event.grant.slots for event in events if event.kind is RunEventKind.STARTED] == [90, 100]
+    settings = Settings(data=DataSettings(worker_classes_path=file))
+    most = Resources(cpu_mem_gb=0.2)
+    grows = step("s", "grow", {}, need=most, pool_slots=80, arguments={"mb": 3000})
+    events: list[RunEvent] = []
+    made = plan([grows], tools=tools)
+    records = run_plan(
+        made, Registry([]), artifacts_dir=tmp_path / "out", on_event=events.append, settings=settings
+    )
+    assert [record.requested.cpu_mem_gb for record in records] == [0.2, 0.25]
+    assert "bin large_1 has 6 GB" in (records[-1].error or "")
+    assert events[-1].kind is RunEventKind.FAILED
+    assert [event.grant.slots for event in events if event.kind is RunEventKind.STARTED] == [80, 100]
 
 
 def test_a_long_step_flushes_its_record_while_it_runs(
