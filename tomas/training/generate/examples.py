@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from random import Random
 from typing import Literal, TypedDict
@@ -90,6 +91,7 @@ class Generator:
         if registry and tools:
             self._pools, self._weights = self._pools[:3], self._weights[:3]
         self._everything = self._pools[-1].tools
+        self._neighbours = _Neighbours(self._everything)
         self._nouns = catalogue().nouns
         self._seed = seed
         self._languages = languages
@@ -177,14 +179,14 @@ class Generator:
         """The answer's tools among near and far neighbours, shuffled; a missing one left out."""
         answer = [node.tool for node in told.world.nodes]
         barred = {tool.name for tool in answer} | _rivals(told, self._everything)
-        others = [tool for tool in self._everything if tool.name not in barred]
         if pool.tools == self._registry and rng.random() < _WHOLE_REGISTRY and len(pool.tools) <= _CANDIDATES[1]:
             chosen = [tool for tool in self._registry if tool.name not in barred]
         else:
             count = max(0, rng.randint(*_CANDIDATES) - len(answer))
-            near = [tool for tool in others if _near(tool, answer)]
+            near = self._neighbours.of(answer, barred)
             chosen = rng.sample(near, min(len(near), rng.randint(0, count)))
-            rest = [tool for tool in others if tool not in chosen]
+            taken = barred.union(tool.name for tool in chosen)
+            rest = [tool for tool in self._everything if tool.name not in taken]
             chosen += rng.sample(rest, min(len(rest), count - len(chosen)))
         shown = [tool for tool in answer if tool is not missing] + chosen
         rng.shuffle(shown)
@@ -210,12 +212,27 @@ def _full(tool: ToolSpec) -> str:
     return f"{tool.domain}/{tool.name}"
 
 
-def _near(tool: ToolSpec, answer: Sequence[ToolSpec]) -> bool:
-    """Whether a tool could be mistaken for one of the answer: of its domain, or on the same data."""
-    types = {port.media_type for other in answer for port in other.inputs}
-    return any(other.domain == tool.domain for other in answer) or any(
-        port.media_type in types for port in tool.inputs
-    )
+class _Neighbours:
+    """Tools that could be mistaken for others: of their domain, or on the same data."""
+
+    def __init__(self, tools: Sequence[ToolSpec]) -> None:
+        self._domains: dict[str, list[ToolSpec]] = {}
+        self._types: dict[str, list[ToolSpec]] = {}
+        for tool in tools:
+            self._domains.setdefault(tool.domain, []).append(tool)
+            for port in tool.inputs:
+                self._types.setdefault(port.media_type, []).append(tool)
+
+    def of(self, answer: Sequence[ToolSpec], barred: AbstractSet[str]) -> list[ToolSpec]:
+        """Neighbours of an answer's tools, in a fixed order."""
+        found: dict[str, ToolSpec] = {}
+        for tool in answer:
+            near = [
+                *self._domains.get(tool.domain, ()),
+                *(t for p in tool.inputs for t in self._types[p.media_type]),
+            ]
+            found.update((other.name, other) for other in near if other.name not in barred)
+        return list(found.values())
 
 
 def _rivals(told: Told, tools: Sequence[ToolSpec]) -> set[str]:

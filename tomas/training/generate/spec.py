@@ -74,9 +74,9 @@ class Phrase:
     tail: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ToolSpec:
-    """A tool of a generated world.
+    """A tool of a generated world; two are equal only where they are one.
 
     :ivar glue: people seldom name it: it only turns data into the form that the next tool needs.
     """
