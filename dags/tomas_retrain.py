@@ -1,7 +1,9 @@
 """Every day the models learn from the runs of that day, and from nothing later.
 
-Each run sees the records and planner calls that ended in its own data interval, registers the models it fits, and
-promotes them. ``airflow backfill create`` repeats days of the past in order; each sees only its past.
+Each run sees the records and planner calls that ended in its own data interval. They first judge the sizing model
+that was fitted the day before against the promoted one, which is replaced only where the other foretold them better
+beyond chance; then a new model is fitted and registered, to be judged the day after. ``airflow backfill create``
+repeats days of the past in order; each sees only its past.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ with DAG(
 
     @task(retries=2)
     def retrain_models() -> dict[str, Any]:
-        """Fit, register and promote; returns what was registered."""
+        """Judge, fit and register; returns what was registered, and which sizing model plans use from now on."""
         from tomas.airflow.failures import airflow_failures
         from tomas.airflow.hook import TomasHook
         from tomas.training.retrain import retrain
@@ -33,10 +35,12 @@ with DAG(
         start, end = context["data_interval_start"], context["data_interval_end"]
         with airflow_failures(), TomasHook().get_store() as store:
             model = retrain(store, start, end)
+            champion = store.current_model("sizing")
         return {
             "version": model.version,
             "kind": model.kind,
             "metrics": model.metrics,
+            "champion": None if champion is None else champion.version,
             "interval_start": start.isoformat(),
             "interval_end": end.isoformat(),
         }

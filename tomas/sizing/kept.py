@@ -33,6 +33,7 @@ class KeptRuns:
 
     def __init__(self, runs: Iterable[Run] = ()) -> None:
         self._runs = list(runs)
+        self._broken = any(run.broken_step is not None for run in self._runs)
         self.epoch = 0
 
     def __iter__(self) -> Iterator[Run]:
@@ -70,6 +71,8 @@ class KeptRuns:
     @property
     def ended(self) -> int:
         """How many ended by themselves."""
+        if not self._broken:
+            return len(self._runs)
         return sum(run.broken_step is None for run in self._runs)
 
     def add(self, run: Run, *, step: str | None = None) -> None:
@@ -80,10 +83,10 @@ class KeptRuns:
         if run.broken_step is not None:
             self._add_broken(run)
             return
-        if step is not None:
+        if step is not None and self._broken:
             self._drop([other for other in self._runs if other.broken_step == step])
         if run.tenant is not None:
-            own = [other for other in self._runs if other.broken_step is None and other.tenant == run.tenant]
+            own = [other for other in self._runs if other.tenant == run.tenant and other.broken_step is None]
             others = self.ended - len(own)
             if others and len(own) >= others + _TENANT_LEAD:
                 self._drop(own[: len(own) - others - _TENANT_LEAD + 1])
@@ -99,12 +102,14 @@ class KeptRuns:
         left = len(broken) - len(same)
         self._drop([*same, *[other for other in broken if other not in same][: max(0, left - _BROKEN + 1)]])
         self._runs.append(run)
+        self._broken = True
 
     def _drop(self, runs: list[Run]) -> None:
         if not runs:
             return
         leaving = Counter(map(id, runs))
         self._runs = [run for run in self._runs if id(run) not in leaving]
+        self._broken = any(run.broken_step is not None for run in self._runs)
         self.epoch += 1
 
     def _trim(self) -> None:

@@ -144,7 +144,8 @@ class LearnedSizer:
         elif len(kept) > count:
             known.learn(run)
         # What stands in for the runs of other tools may rest on this tool's.
-        self._known = {key: item for key, item in self._known.items() if item.basis == "tool"}
+        if self._known:
+            self._known = {key: item for key, item in self._known.items() if item.basis == "tool"}
 
     def _forget(self, tool: str) -> None:
         for gpu in (False, True):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 from tomas.schema import ExecutionRecord, Outcome, ProfileRow
 
@@ -15,8 +14,7 @@ _DIGITS = 6
 """Significant digits of what is measured: a run that was written and read again is the same run."""
 
 
-@dataclass(frozen=True)
-class Run:
+class Run(NamedTuple):
     """What one step needed.
 
     :ivar cores: allotted, as is ``gpu_sm`` (percent of one GPU).
@@ -41,8 +39,8 @@ class Run:
 
     def to_row(self) -> list[Any]:
         """JSON data; what is absent at the end is left out."""
-        row = list(astuple(self))
-        while row and not row[-1]:
+        row: list[Any] = list(self)
+        while not row[-1]:
             row.pop()
         return row
 
@@ -52,19 +50,23 @@ class Run:
 
         :raises ValueError: the row is not one of ours.
         """
-        names = fields(cls)
-        if not 3 <= len(row) <= len(names):
+        if not _LEAST_VALUES <= len(row) <= len(cls._fields):
             raise ValueError(f"a run of {len(row)} values")
-        for field, value in zip(names, row, strict=False):
-            if field.name in ("tenant", "broken_step"):
-                known = value is None or isinstance(value, str)
+        values: list[Any] = []
+        for place, value in enumerate(row):
+            if type(value) in _NUMBERS and value >= 0 and place not in _TEXTS:
+                values.append(float(value))
+            elif (value is None and place in _OPTIONAL) or (type(value) is str and place in _TEXTS):
+                values.append(value)
             else:
-                known = isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
-                known = known or (field.name == "latency_ms" and value is None)
-            if not known:
-                raise ValueError(f"a run with the {field.name} {value!r}")
-        values: list[Any] = [float(value) if isinstance(value, int) else value for value in row]
+                raise ValueError(f"a run with the {cls._fields[place]} {value!r}")
         return cls(*values)
+
+
+_LEAST_VALUES = 3
+_NUMBERS = (float, int)
+_TEXTS = frozenset(map(Run._fields.index, ("tenant", "broken_step")))
+_OPTIONAL = _TEXTS | {Run._fields.index("latency_ms")}
 
 
 def run_of_row(row: ProfileRow) -> Run:
