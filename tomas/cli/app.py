@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from tomas import __version__
-from tomas.cli import data, history, planning, reservations
+from tomas.cli import data, history, models, planning, reservations
 from tomas.cli import forecast as forecasting
 from tomas.cli import simulate as simulation
 from tomas.cli import sizes as sizing
@@ -35,6 +35,7 @@ app.add_typer(data.registry_app, name="registry", help="The tool registry.")
 data.db_app.command("stats")(history.db_stats)
 data.db_app.command("prune")(history.db_prune)
 app.add_typer(data.db_app, name="db", help="TOMAS's own Postgres.")
+app.add_typer(models.model_app, name="model", help="What was learned, and which of it is in use.")
 app.add_typer(reservations.reservations_app, name="reservations", help="The capacity that plans hold.")
 
 airflow_app = typer.Typer(no_args_is_help=True)

@@ -12,8 +12,7 @@ import numpy.typing as npt
 import typer
 from rich.text import Text
 
-from tomas.cli.render import _table as new_table
-from tomas.cli.render import amount, console
+from tomas.cli.render import amount, console, new_table
 from tomas.config import get_settings
 from tomas.errors import DataError
 from tomas.schema import RESOURCE_NAMES, Bin, CapacityCurve, Reservation, Resources, utc_now

@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tomas.cli.render import _table as new_table
-from tomas.cli.render import console
+from tomas.cli.render import console, new_table
 from tomas.config import get_settings
 from tomas.schema import utc_now
 

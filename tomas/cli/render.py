@@ -37,7 +37,7 @@ class _Availability(Protocol):
     def reason(self) -> str: ...
 
 
-def _table(title: str, *columns: str, right: Iterable[str] = (), whole: Iterable[str] = ()) -> Table:
+def new_table(title: str, *columns: str, right: Iterable[str] = (), whole: Iterable[str] = ()) -> Table:
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, title_style="bold")
     aligned, unbroken = set(right), set(whole)
     for column in columns:
@@ -87,7 +87,7 @@ def plan_tables(plan: Plan) -> None:
         f"planned by {escape(planner)}, T_inf {plan.t_inf_predicted_ms:.0f} ms predicted"
         + (f", {plan.t_inf_actual_ms:.0f} ms actual" if plan.t_inf_actual_ms is not None else "")
     )
-    table = _table(
+    table = new_table(
         "",
         "step",
         "tool",
@@ -132,7 +132,7 @@ def actual_table(plan: Plan, records: Sequence[ExecutionRecord]) -> None:
     last = _last_tries(records)
     first = min((record.started_at for record in last.values()), default=plan.release_at)
     right = ("start plan", "start", "end plan", "end", "peak / limit", "CPU")
-    table = _table("Plan against actual", "step", "tool", "outcome", *right, right=right)
+    table = new_table("Plan against actual", "step", "tool", "outcome", *right, right=right)
     for step in plan.steps:
         table.add_row(*_actual_row(step, last.get(step.id), first.timestamp() * 1000))
     console.print(table)
@@ -181,7 +181,7 @@ def print_event(event: object) -> None:
 def registry_table(rows: Sequence[tuple[Tool, _Availability]], profiles: Sequence[ProfileRow]) -> None:
     """Every tool with its ports, its profile rows, and whether it runs here."""
     counts = Counter((row.tool, row.source.value) for row in profiles)
-    table = _table("Tools", "tool", "takes", "gives", "cores", "profile rows", "runs here", right=("cores",))
+    table = new_table("Tools", "tool", "takes", "gives", "cores", "profile rows", "runs here", right=("cores",))
     for tool, state in rows:
         measured, given = counts[tool.name, "measured"], counts[tool.name, "given"]
         table.add_row(
@@ -197,7 +197,7 @@ def registry_table(rows: Sequence[tuple[Tool, _Availability]], profiles: Sequenc
 
 def bins_table(classes: Sequence[WorkerClass]) -> None:
     """Every bin with its route and capacity."""
-    table = _table("Bins", "bin", "class", "queue", "pool", "capacity")
+    table = new_table("Bins", "bin", "class", "queue", "pool", "capacity")
     for item in classes:
         for worker in item.bins:
             table.add_row(worker.name, item.name, worker.queue, worker.pool, amount(worker.capacity))
@@ -206,7 +206,7 @@ def bins_table(classes: Sequence[WorkerClass]) -> None:
 
 def samples_table(samples: Sequence[Sample]) -> None:
     """One reading of the bins."""
-    table = _table("Free now", "bin", "at", "free", "background", "reserved")
+    table = new_table("Free now", "bin", "at", "free", "background", "reserved")
     for sample in samples:
         table.add_row(
             sample.bin,

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from tomas.cli.render import _table as new_table
-from tomas.cli.render import amount, console
+from tomas.cli.render import amount, console, new_table
 from tomas.errors import DataError
 from tomas.schema import utc_now
 

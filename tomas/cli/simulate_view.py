@@ -16,8 +16,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from tomas.cli.render import _table as new_table
-from tomas.cli.render import console
+from tomas.cli.render import console, new_table
 from tomas.simulate import SimulationResult, StepState
 from tomas.simulate.scenario import Scenario
 from tomas.simulate.summary import Summary

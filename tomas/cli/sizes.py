@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tomas.cli.render import _table as new_table
-from tomas.cli.render import console
+from tomas.cli.render import console, new_table
 from tomas.config import get_settings
 from tomas.errors import UnknownToolError
 from tomas.schema import utc_now

@@ -24,7 +24,15 @@ from tomas.schema.plan import (
     new_plan_id,
     plan_json_schema,
 )
-from tomas.schema.record import Artifact, ExecutionRecord, ModelVersion, Outcome, PlannerCall, StepUsage
+from tomas.schema.record import (
+    Artifact,
+    ExecutionRecord,
+    ModelArtifact,
+    ModelVersion,
+    Outcome,
+    PlannerCall,
+    StepUsage,
+)
 from tomas.schema.resources import POOL_SIZE, RESOURCE_NAMES, Resources, pool_slots
 from tomas.schema.tool import (
     CommandRunner,
@@ -55,6 +63,7 @@ __all__ = [
     "ExecutionRecord",
     "InputSize",
     "InputSizeThresholds",
+    "ModelArtifact",
     "ModelVersion",
     "Outcome",
     "Plan",

@@ -10,7 +10,7 @@ from pydantic import Field
 from tomas.schema.base import Identifier, MediaType, NonNegative, Schema, UtcDatetime
 from tomas.schema.resources import Resources
 
-__all__ = ["Artifact", "ExecutionRecord", "ModelVersion", "Outcome", "PlannerCall", "StepUsage"]
+__all__ = ["Artifact", "ExecutionRecord", "ModelArtifact", "ModelVersion", "Outcome", "PlannerCall", "StepUsage"]
 
 
 class Artifact(Schema):
@@ -90,12 +90,22 @@ class PlannerCall(Schema):
     error: str | None = None
 
 
+class ModelArtifact(Schema):
+    """Files of a model outside the database: a folder of a file system or an object store."""
+
+    uri: str
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    """Over the names and the SHA-256 of all files, sorted by name."""
+    bytes: Annotated[int, Field(ge=0)]
+    """Of all files together."""
+
+
 class ModelVersion(Schema):
     """A fitted model in the model registry: JSON payload, the data interval it saw, how good it is."""
 
     version: str
     kind: str
-    """What it predicts: ``sizing`` or ``latency``."""
+    """What it predicts: ``sizing``, ``latency`` or ``forecast``; or ``planner``: what it drafts."""
     payload: dict[str, Any]
     interval_start: UtcDatetime
     interval_end: UtcDatetime
@@ -105,3 +115,7 @@ class ModelVersion(Schema):
     """The version it was refitted from."""
     created_at: UtcDatetime
     promoted: bool = False
+    code_version: str = ""
+    """Of TOMAS, when it was registered."""
+    data_hash: str | None = None
+    artifact: ModelArtifact | None = None

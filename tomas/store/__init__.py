@@ -8,6 +8,7 @@ from tomas.store.catalogue import CatalogueMixin
 from tomas.store.citation import cite_samples
 from tomas.store.history import HistoryMixin
 from tomas.store.migrations import MigrationsMixin
+from tomas.store.models import ModelsMixin
 from tomas.store.plans import PlansMixin, ReadFrom
 from tomas.store.readings import ReadingsMixin
 from tomas.store.records import RecordsMixin
@@ -38,6 +39,7 @@ class Store(
     ReservationsMixin,
     RecordsMixin,
     HistoryMixin,
+    ModelsMixin,
     SamplesMixin,
     ReadingsMixin,
     RetentionMixin,

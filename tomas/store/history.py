@@ -1,31 +1,21 @@
-"""Planner calls and model versions."""
+"""The planner's call log."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
 
 from psycopg2.extensions import cursor
-from psycopg2.extras import Json
 
-from tomas.errors import StoreError
-from tomas.schema import ModelVersion, PlannerCall, canonical_json, content_hash
+from tomas.schema import PlannerCall
 from tomas.store.connection import Database
 
 __all__ = ["HistoryMixin"]
 
 _CALL_FIELDS = tuple(PlannerCall.model_fields)
-_MODEL = (
-    "SELECT version, kind, payload, interval_start, interval_end, metrics, parent, created_at, promoted"
-    " FROM model_version"
-)
 
 
 class HistoryMixin(Database):
-    """How long planning took, and what was learned."""
-
-    # -- planner calls ------------------------------------------------------------------------------------
+    """How long planning took."""
 
     def log_call(self, call: PlannerCall) -> None:
         """Append one planner call."""
@@ -66,81 +56,5 @@ class HistoryMixin(Database):
                 {"planner": planner, "since": since, "until": until, "limit": limit},
             )
             return [PlannerCall(**dict(zip(_CALL_FIELDS, row, strict=True))) for row in cur]
-
-        return self._transaction(work)
-
-    # -- model versions -----------------------------------------------------------------------------------
-
-    def register_model(
-        self,
-        kind: str,
-        payload: Mapping[str, Any],
-        *,
-        interval_start: datetime,
-        interval_end: datetime,
-        metrics: Mapping[str, float],
-        parent: str | None = None,
-    ) -> str:
-        """Store a fitted model; not used before :meth:`promote_model`.
-
-        The version is made of kind, interval and content, so registering the same again gives the same version
-        and changes nothing.
-
-        :param payload: JSON data; NaN and infinity are refused with ValueError.
-        """
-        digest = content_hash(dict(payload))
-        interval = f"{interval_start.astimezone().timestamp():.6f}/{interval_end.astimezone().timestamp():.6f}"
-        version = f"{kind}-{interval_end:%Y%m%dT%H%M}-{content_hash([kind, interval, digest])[:10]}"
-
-        def work(cur: cursor) -> str:
-            cur.execute(
-                "INSERT INTO model_version"
-                " (version, kind, payload, payload_hash, interval_start, interval_end, metrics, parent)"
-                " VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
-                (
-                    *(version, kind, Json(dict(payload), canonical_json), digest, interval_start, interval_end),
-                    *(Json(dict(metrics), canonical_json), parent),
-                ),
-            )
-            return version
-
-        return self._transaction(work)
-
-    def promote_model(self, version: str) -> None:
-        """Make a version the current one of its kind; StoreError if there is none of that name."""
-
-        def work(cur: cursor) -> None:
-            cur.execute("SELECT kind FROM model_version WHERE version = %s", (version,))
-            row = cur.fetchone()
-            if row is None:
-                raise StoreError(
-                    f"There is no model version {version}.", remedy="Register it first, or check its name."
-                )
-            # Two promotions at once: the second waits, then takes over.
-            cur.execute("SELECT pg_advisory_xact_lock(hashtextextended('tomas:model:' || %s, 0))", (row[0],))
-            cur.execute("UPDATE model_version SET promoted = false WHERE kind = %s AND promoted", (row[0],))
-            cur.execute(
-                "UPDATE model_version SET promoted = true, promoted_at = clock_timestamp() WHERE version = %s",
-                (version,),
-            )
-
-        self._transaction(work)
-
-    def current_model(self, kind: str) -> ModelVersion | None:
-        """The promoted version of a kind, or None."""
-        return next(iter(self._models("WHERE kind = %s AND promoted", (kind,))), None)
-
-    def models(self, kind: str | None = None, limit: int = 50) -> list[ModelVersion]:
-        """The newest versions (of a kind), newest first."""
-        return self._models(
-            "WHERE %s::text IS NULL OR kind = %s ORDER BY created_at DESC LIMIT %s", (kind, kind, limit)
-        )
-
-    def _models(self, where: str, values: tuple[Any, ...]) -> list[ModelVersion]:
-        names = tuple(ModelVersion.model_fields)
-
-        def work(cur: cursor) -> list[ModelVersion]:
-            cur.execute(f"{_MODEL} {where}", values)
-            return [ModelVersion(**dict(zip(names, row, strict=True))) for row in cur]
 
         return self._transaction(work)

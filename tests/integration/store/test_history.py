@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import psycopg2
 import pytest
 
-from tomas.errors import StoreError
 from tomas.schema import Artifact, ExecutionRecord, Outcome, Plan, PlannerCall, utc_now
 from tomas.store import Store
 
@@ -99,44 +96,6 @@ def test_calls_are_filtered_newest_first(store: Store) -> None:
     assert [item.steps for item in store.recent_calls(since=NOW + SECOND, until=NOW + 3 * SECOND)] == [2, 1]
     store.set_call_dispatch_lag("p3", 2500)
     assert store.recent_calls("retrieval", limit=1)[0].dispatch_lag_ms == 2500
-
-
-def test_models_are_registered_once_and_used_when_promoted(store: Store) -> None:
-    day = {"interval_start": NOW, "interval_end": NOW + timedelta(days=1)}
-    first = store.register_model("sizing", {"a": [1.5, None], "工具": "x"}, **day, metrics={"mape": 0.2})
-    assert store.register_model("sizing", {"工具": "x", "a": [1.5, None]}, **day, metrics={"mape": 0.9}) == first
-    second = store.register_model("sizing", {"a": [2.5]}, **day, metrics={}, parent=first)
-    other_day = {"interval_start": NOW - timedelta(days=1), "interval_end": NOW}
-    assert len({first, second, store.register_model("sizing", {"a": [2.5]}, **other_day, metrics={})}) == 3
-    assert store.current_model("sizing") is None
-    store.promote_model(first)
-    store.promote_model(second)
-    store.promote_model(second)
-    current = store.current_model("sizing")
-    assert current is not None
-    assert (current.version, current.payload, current.parent, current.promoted) == (
-        second,
-        {"a": [2.5]},
-        first,
-        True,
-    )
-    assert (current.interval_start, current.interval_end) == (day["interval_start"], day["interval_end"])
-    assert store.current_model("latency") is None
-    assert [item.metrics for item in store.models("sizing") if item.version == first] == [{"mape": 0.2}]
-    with pytest.raises(StoreError, match="no model version nothing"):
-        store.promote_model("nothing")
-    with pytest.raises(ValueError, match="JSON"):
-        store.register_model("sizing", {"a": math.nan}, **day, metrics={})
-
-
-def test_promotions_at_once_leave_one_current_model(store: Store) -> None:
-    versions = [
-        store.register_model("latency", {"n": i}, interval_start=NOW, interval_end=NOW, metrics={})
-        for i in range(8)
-    ]
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(store.promote_model, versions))
-    assert sum(item.promoted for item in store.models("latency")) == 1
 
 
 def test_the_hand_over_is_the_gap_between_a_step_and_its_last_predecessor(
