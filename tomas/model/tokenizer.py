@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from tomas.errors import ModelUnavailable
 from tomas.model.config import BackboneConfig
@@ -14,6 +14,10 @@ __all__ = ["Encoded", "TextTokenizer", "load_pretrained_tokenizer", "train_token
 
 _PAD = "<pad>"
 _END_TOKENS = ("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "</s>", _PAD)
+_PIECES = r" ?\p{N}| ?\p{Han}+| ?[^\s\p{N}\p{Han}\p{P}\p{S}]+| ?[\p{P}\p{S}]|\s+(?!\S)|\s+"
+"""Every digit and every mark alone; Chinese apart from Latin words."""
+_LONGEST_TOKEN = 15
+"""Bytes: five Chinese characters. Longer tokens would be phrases of the training data."""
 _MOST_CHARACTERS = 20_000
 """Longer texts are cut off here, so that the time is bounded."""
 
@@ -42,7 +46,10 @@ class TextTokenizer:
     def encode(self, text: str) -> Encoded:
         """Ids and character offsets of a text that is read."""
         encoding = self._tokenizer.encode(self._prepare(text), add_special_tokens=False)
-        return list(encoding.ids), list(encoding.offsets)
+        if not self.fold:
+            return list(encoding.ids), list(encoding.offsets)
+        # One blank more stands before the text.
+        return list(encoding.ids), [(max(0, a - 1), max(0, b - 1)) for a, b in encoding.offsets]
 
     def encode_many(self, texts: Sequence[str], limit: int) -> list[list[int]]:
         """Ids of texts that are read, each cut off after ``limit`` tokens."""
@@ -78,7 +85,8 @@ class TextTokenizer:
             return text
         # Character by character, so that offsets hold for the text as it was given.
         lower = "".join(low if len(low := char.lower()) == 1 else char for char in text)
-        return lower.replace("_", " ")
+        # A blank before it, so that the first word is read like any other.
+        return " " + lower.replace("_", " ")
 
 
 def train_tokenizer(texts: Iterable[str], *, vocab_size: int = 8192) -> TextTokenizer:
@@ -88,14 +96,17 @@ def train_tokenizer(texts: Iterable[str], *, vocab_size: int = 8192) -> TextToke
     :param vocab_size: at most so many ids; id 0 is padding.
     """
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.normalizer = normalizers.Sequence([])
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=True)]
+        [
+            pre_tokenizers.Split(Regex(_PIECES), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
         special_tokens=[_PAD],
+        max_token_length=_LONGEST_TOKEN,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
