@@ -88,7 +88,7 @@ def test_a_memory_recalls_plans_of_similar_requests_in_their_order() -> None:
     memory, crossed = PlanMemory.fit(known())
     task = "Please move the alarm of half past six to seven."
     scores = memory.scores(task, CARDS)
-    assert scores[0] > 0 and scores[1] > 0 > scores[2]
+    assert min(scores[:2]) > 0 > scores[2]
     first = memory.precedents(task, CARDS)[0]
     assert [CARDS[k].name for k in first.tools] == ["clock_alarm_cancel", "clock_alarm_set"]
     assert first.weight > 0.5
