@@ -77,6 +77,8 @@ class Tomas:
         self._inputs = inputs
         self._memory = MemorySizer(LADDER)
         self._latency = LatencySizer()
+        self._given: dict[int, float] = {}
+        """What tasks that have not completed were given first, where runs of their own process told."""
         self.predict_s: list[float] = []
         self.update_s: list[float] = []
 
@@ -87,14 +89,17 @@ class Tomas:
         started = time.thread_time()
         choice = self._memory.predict(wanted)
         self.predict_s.append(time.thread_time() - started)
+        if choice.basis == "tool":
+            self._given[id(task)] = choice.gb
         return choice.gb * _TOMAS_GB, choice.basis, self._latency.median_ms(task.process, size, task.cores)
 
     def learn(self, task: Task) -> None:
         """Update both sizers."""
         size = task.input_bytes if self._inputs else None
         run = MemoryRun(
-            task.process, task.peak_gb / _TOMAS_GB, task.family, size, cap_gb=task.request_gb / _TOMAS_GB
-        )
+            task.process, task.peak_gb / _TOMAS_GB, task.family, size, cap_gb=task.request_gb / _TOMAS_GB,
+            latency_ms=task.runtime_ms, first_gb=self._given.pop(id(task), None),
+        )  # fmt: skip
         started = time.thread_time()
         self._memory.update(run)
         self.update_s.append(time.thread_time() - started)

@@ -68,16 +68,22 @@ class Ladder:
         :return: one of ``peaks_gb``, within least and cap.
         """
         peaks = np.minimum(peaks_gb, cap_gb)
-        covered = np.cumsum(weights)
-        start = min(int(np.searchsorted(covered, 1.0 - most_failing - 1e-9)), len(peaks) - 1)
+        covered, mass = np.zeros(len(peaks) + 1), np.zeros(len(peaks) + 1)
+        np.cumsum(weights, out=covered[1:])
+        np.cumsum(weights * peaks, out=mass[1:])
+        start = min(int(np.searchsorted(covered[1:], 1.0 - most_failing - 1e-9)), len(peaks) - 1)
         firsts = np.minimum(np.maximum(peaks[start:], self.least_gb), cap_gb)
-        given = np.repeat(firsts[:, None], len(peaks), axis=1)
-        cost = np.zeros_like(given)
+        enough = peaks * (1.0 - 1e-9)
+        given = firsts
+        done, done_mass = np.zeros(len(firsts)), np.zeros(len(firsts))
+        cost = np.zeros(len(firsts))
         for _ in range(_MOST_TRIES):
-            short = given < peaks * (1.0 - 1e-9)
-            if not short.any():
+            met = np.searchsorted(enough, given, side="right")
+            now, now_mass = covered[met], mass[met]
+            cost += given * (now - done) - (now_mass - done_mass)
+            cost += (covered[-1] - now) * (given * self.failure_price + self.restart_gb)
+            if met.min() == len(peaks):
                 break
-            cost += np.where(short, given * self.failure_price + self.restart_gb, 0.0)
-            given = np.where(short, np.minimum(given * self.factor, cap_gb), given)
-        cost += np.maximum(given - peaks, 0.0)
-        return float(firsts[int((cost @ weights).argmin())])
+            done, done_mass = now, now_mass
+            given = np.minimum(given * self.factor, cap_gb)
+        return float(firsts[int(cost.argmin())])

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from tomas.sizing.ladder import Ladder
 from tomas.sizing.mixture import FLAT_PRIOR, Array, Mixture, log_size
+from tomas.sizing.price import FailurePrice
 
 __all__ = ["MemoryBasis", "MemoryChoice", "MemoryExperience", "MemoryRun", "MemorySizer", "MemoryTask"]
 
@@ -32,6 +33,8 @@ _TENANT_RUNS = 8
 _TENANT_WINDOW = 128
 _BOUNDS = 16
 _MEMBERS = 4
+_LEVELS = np.array([0.5, 0.95])
+_NOTHING, _ALL = np.zeros(1), np.ones(1)
 _ROUND_UP = 1.0005
 _PRIOR_GB = 1.0
 """For a tool of which nothing is known, not even a request."""
@@ -59,6 +62,9 @@ class MemoryRun:
     :ivar step: the tries of one step share it; they count as one run.
     :ivar tenant: whose run it was; where one runs a tool far more often than all others, not all its runs count.
     :ivar profile: from a profile table, not from a run of a plan.
+    :ivar latency_ms: how long it ran. Where a tool's are told, failed tries are priced by them, see
+        :class:`MemorySizer`.
+    :ivar first_gb: what the first try of its step was given, where this sizer chose it.
     """
 
     tool: str
@@ -70,6 +76,8 @@ class MemoryRun:
     step: str | None = None
     tenant: str | None = None
     profile: bool = False
+    latency_ms: float | None = None
+    first_gb: float | None = None
 
 
 @dataclass(frozen=True)
@@ -100,13 +108,18 @@ class MemoryExperience:
 
 
 class MemorySizer:
-    """Chooses memory from all runs so far. Both calls take about half a millisecond.
+    """Chooses memory from all runs so far. Both calls together take about a quarter of a millisecond.
 
     A tool without runs is sized by its family's, by profile rows, by what share of their requests other tools used,
     or by a prior; the answer says by which. Levels are calibrated forward in time: every run is ranked within what
     was foretold for it, and the ranks (of all tools, until a tool has 33) correct the next answers.
 
-    :param most_failing: largest foretold probability that a first try breaks.
+    How much a failed try weighs depends on how long the tool runs, where that is known: it has one price in GB·h,
+    see :class:`~tomas.sizing.price.FailurePrice`. Else it is reckoned as the ladder says, and none may be foretold
+    to fail with more than a given probability.
+
+    :param most_failing: the share of all tries that may break; of a tool whose run times are not told, the largest
+        foretold probability of each.
     :param experience: of other sizers, with which this one starts.
     """
 
@@ -119,6 +132,7 @@ class MemorySizer:
     ) -> None:
         self.ladder = ladder or Ladder()
         self._most_failing = most_failing
+        self._price = FailurePrice(most_failing)
         self._tools: dict[str, Mixture] = {}
         self._families: dict[str, dict[str, None]] = {}
         self._profiles: dict[str, Mixture] = {}
@@ -151,7 +165,8 @@ class MemorySizer:
         known = self._tools.get(task.tool)
         if known is not None:
             grid, below = known.distribution(size)
-            return self._chosen(grid, self._calibrated(below, task.tool), cap, "tool", known.runs)
+            price = self._price.of(task.tool, size)
+            return self._chosen(grid, self._calibrated(below, task.tool), cap, "tool", known.runs, price)
         members = self._members(task)
         if members:
             grid, below = _together([item.distribution(size) for item in members])
@@ -171,18 +186,25 @@ class MemorySizer:
         states = sorted((self._tools[name] for name in names), key=lambda item: -item.runs)
         return states[:_MEMBERS] if len(states) > 1 else []
 
-    def _chosen(self, grid: Array, below: Array, cap: float, basis: MemoryBasis, runs: int) -> MemoryChoice:
-        weights = np.diff(below, prepend=0.0, append=1.0)
+    def _chosen(
+        self, grid: Array, below: Array, cap: float, basis: MemoryBasis, runs: int, price: float | None = None
+    ) -> MemoryChoice:
+        covered = np.concatenate([_NOTHING, below, _ALL])
+        weights = covered[1:] - covered[:-1]
         # What lies beyond the grid is taken to lie a third above its end.
         peaks = np.exp(np.append(grid, grid[-1] + 0.3))
-        gb = self.ladder.cheapest(peaks, weights, cap_gb=cap, most_failing=self._most_failing)
+        if price is None:
+            gb = self.ladder.cheapest(peaks, weights, cap_gb=cap, most_failing=self._most_failing)
+        else:
+            gb = replace(self.ladder, failure_price=1.0, restart_gb=price).cheapest(peaks, weights, cap_gb=cap)
         gb = min(gb * _ROUND_UP, cap)
+        median, p95 = np.exp(np.interp(_LEVELS, below, grid)).tolist()
         return MemoryChoice(
             gb=gb,
             basis=basis,
             runs=runs,
-            median_gb=float(math.exp(np.interp(0.5, below, grid))),
-            p95_gb=float(math.exp(np.interp(0.95, below, grid))),
+            median_gb=median,
+            p95_gb=p95,
             failing=float(weights[peaks > gb].sum()) if gb < cap else 0.0,
         )
 
@@ -232,6 +254,11 @@ class MemorySizer:
             return
         if not self._counts(run):
             return
+        if run.first_gb is not None and run.tool in self._tools:
+            cap = math.inf if run.cap_gb is None else run.cap_gb
+            self._price.judge(len(self.ladder.tries(run.first_gb, run.peak_gb, cap)) - 1)
+        if run.latency_ms is not None:
+            self._price.learn(run.tool, size, run.peak_gb, run.latency_ms)
         rank = self._learn(self._tools, run.tool, size, value)
         self._tools[run.tool].bounds = self._bounds.get(run.tool, {})
         if rank is not None:

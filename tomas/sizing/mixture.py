@@ -21,6 +21,7 @@ _ODDS = np.array([0.0, 0.02, 0.06, 0.15, 0.3, 0.6, 1.2, 3.0, 10.0, 1e9])
 """Of the quantity at the first run's input: the part in proportion to the input, over the constant part."""
 _POWERS = np.array([0.15, 0.4])
 _SCALES = np.array([0.002, 0.006, 0.02, 0.06, 0.18, 0.5])
+_ONES = np.ones(len(_SCALES))
 _SHAPES = len(_ODDS) + len(_POWERS) + 1
 """The last shape is the best of the others, corrected by what the runs nearest in size deviate from it."""
 
@@ -47,9 +48,14 @@ _OWN_RUNS = 12.0
 """Runs after which a tool's own deviations weigh as much as the mixture's assumed ones."""
 _LEAST_OWN = 2
 _LEAST_WEIGHT = 1e-3
+_GRIDDED = 10
+"""Components, the heaviest, around each of which the distribution is told in detail."""
 _BOUND_GROWTH = math.log(1.5)
 
 _SPREAD = np.array([-2.0, -1.0, 0.0, 0.7, 1.3, 2.0, 3.0, 4.6, 7.2])
+_EVENLY = np.linspace(0.0, 1.0, 20)
+_LOG_SCALES = np.log(_SCALES)
+_LOG_ODDS = np.log1p(_ODDS)
 
 
 def log_size(input_bytes: float) -> float:
@@ -59,8 +65,12 @@ def log_size(input_bytes: float) -> float:
 
 def _below(place: Array) -> Array:
     """Student's t with four degrees of freedom: the probability of at most ``place``."""
-    square = 1.0 + place * place / _FREEDOM
-    result: Array = 0.5 + 0.375 * place / np.sqrt(square) * (1.0 - place * place / (12.0 * square))
+    # With s = x² / (4 + x²) the published form, 1/2 + 3/8 · x / √(1 + x²/4) · (1 - x² / (12 (1 + x²/4))), is this.
+    share = place * place
+    share /= share + _FREEDOM
+    root = np.sqrt(share)
+    root *= 0.75 - 0.25 * share
+    result: Array = 0.5 + np.copysign(root, place)
     return result
 
 
@@ -97,16 +107,16 @@ class Mixture:
         """Each shape at ``size``, before its level."""
         growth = min(max(size - self._first, -30.0), 30.0)
         curve = np.empty(_SHAPES)
-        curve[: len(_ODDS)] = np.log((1.0 + _ODDS * math.exp(growth)) / (1.0 + _ODDS))
+        curve[: len(_ODDS)] = np.log1p(_ODDS * math.exp(growth)) - _LOG_ODDS
         curve[len(_ODDS) : -1] = _POWERS * growth
         kept = min(self._kept, _WINDOW)
         # Of runs equally near, the latest tell most.
         distance = np.abs(self._sizes[:kept] - size) + _AGE * _RUN_AGES[(self._kept - 1) % _WINDOW][:kept]
         near = np.argpartition(distance, _NEAREST - 1)[:_NEAREST] if kept > _NEAREST else np.arange(kept)
         closeness = 1.0 / (0.02 + distance[near])
-        best = int(self.weights[:-1].sum(axis=1).argmax())
+        best = int((self.weights[:-1] @ _ONES).argmax())
         deviations = self._values[near] - self._curves[near, best]
-        curve[-1] = curve[best] + float((closeness * deviations).sum() / closeness.sum())
+        curve[-1] = curve[best] + float(closeness @ deviations) / float(closeness.sum())
         return curve
 
     def _scales(self) -> Array:
@@ -126,14 +136,15 @@ class Mixture:
         weight = weights[shape, scale]
         weight = weight / weight.sum()
         centre, width = centres[shape], self._scales()[scale]
-        heavy = np.argsort(-weight)[:10]
+        heavy = np.argpartition(-weight, _GRIDDED - 1)[:_GRIDDED] if len(weight) > _GRIDDED else slice(None)
         grid = (centre[heavy, None] + width[heavy, None] * _SPREAD).ravel()
         low, high = (centre - 4.0 * width).min(), max((centre + 4.0 * width).max(), float(centres.max()))
-        grid = np.sort(np.concatenate([grid, np.linspace(low, high, 20)]))
+        grid = np.concatenate([grid, low + (high - low) * _EVENLY])
+        grid.sort()
         below = weight @ _below((grid - centre[:, None]) / width[:, None])
         own = min(self._judged, _WINDOW)
         if own >= _LEAST_OWN:
-            best = int(weights.sum(axis=1).argmax())
+            best = int((weights @ _ONES).argmax())
             seen = np.sort(centres[best] + self._errors[:own, best])
             share = self.runs / (self.runs + _OWN_RUNS)
             below = (1.0 - share) * below + share * np.searchsorted(seen, grid, side="right") / own
@@ -170,9 +181,9 @@ class Mixture:
         own = min(self._judged, _WINDOW)
         if own < _LEAST_OWN:
             return rank
-        best = int(self.weights.sum(axis=1).argmax())
+        best = int((self.weights @ _ONES).argmax())
         share = self.runs / (self.runs + _OWN_RUNS)
-        return (1.0 - share) * rank + share * float((self._errors[:own, best] <= error[best]).mean())
+        return (1.0 - share) * rank + share * np.count_nonzero(self._errors[:own, best] <= error[best]) / own
 
     def median(self, size: float) -> float:
         """Logarithm of the median of the quantity."""
@@ -186,10 +197,11 @@ class Mixture:
         :return: the probability that was given to a value at most this; over many runs it is uniform.
         """
         curve = self._curve(size)
-        error = np.clip(value - curve - self._level, -_CLIP, _CLIP)
+        error = np.minimum(np.maximum(value - curve - self._level, -_CLIP), _CLIP)
         scales = self._scales()
         rank = self._rank(error, scales)
-        density = -(_FREEDOM + 1.0) / 2.0 * np.log1p((error[:, None] / scales) ** 2 / _FREEDOM) - np.log(scales)
+        # Of all scales the same factor widens, so it does not matter.
+        density = -(_FREEDOM + 1.0) / 2.0 * np.log1p((error[:, None] / scales) ** 2 / _FREEDOM) - _LOG_SCALES
         logs = _FORGET * np.log(self.weights + 1e-12) + (1.0 - _FORGET) * np.log(prior + 1e-12) + density
         weights = np.exp(logs - logs.max())
         self.weights = weights / weights.sum()
