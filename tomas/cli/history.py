@@ -13,12 +13,14 @@ from tomas.schema import utc_now
 
 
 def db_stats() -> None:
-    """Show the tables of TOMAS's Postgres: rows (as Postgres estimates them), size, and the time they span."""
+    """Show the tables of TOMAS's Postgres: rows (as Postgres estimates them), size, and the time they span; and how
+    many samples and records were refused, and why.
+    """
     from tomas.store import Store
 
     with Store.from_settings() as store:
         store.check_schema()
-        found = store.table_stats()
+        found, refused = store.table_stats(), store.refused_rows()
     table = new_table(
         "Store", "table", "rows, about", "size", "partitions", "first (UTC)", "last (UTC)", right=("size",)
     )
@@ -33,6 +35,9 @@ def db_stats() -> None:
         )
     console.print(table)
     typer.echo(f"In all {_size(sum(item.bytes for item in found))}.")
+    if refused:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in refused.items())
+        typer.echo(f"Refused rows, kept in tomas.rejected_row: {reasons}.")
 
 
 def db_prune(

@@ -117,6 +117,10 @@ class RetentionMixin(RollupsMixin):
 
         return self._transaction(work)
 
+    def refused_rows(self) -> dict[str, int]:
+        """How many refused rows ``rejected_row`` holds, by kind and reason, the most frequent first."""
+        return self._transaction(_refused)
+
     def table_stats(self) -> list[TableStats]:
         """Every table, the largest first; the span in time of samples, rollups and records."""
 
@@ -154,6 +158,11 @@ class RetentionMixin(RollupsMixin):
             ]
 
         return self._transaction(work)
+
+
+def _refused(cur: cursor) -> dict[str, int]:
+    cur.execute("SELECT kind || ': ' || reason, count(*) FROM rejected_row GROUP BY 1 ORDER BY 2 DESC, 1")
+    return dict(cur.fetchall())
 
 
 def _count(cur: cursor, before: datetime) -> Pruned:

@@ -43,6 +43,12 @@ def test_stats_name_every_table_with_its_span(store: Store, command: Command) ->
     assert f"{now - 2 * DAY:%Y-%m-%d %H:%M}" in line
     assert f"{now:%Y-%m-%d %H:%M}" in line
     assert "In all" in done.stdout
+    assert "Refused" not in done.stdout
+    nan = float("nan")
+    store.copy_samples([("small_1", now, *[value] * 12) for value in (nan, -1.0, -2.0)])
+    store.copy_records(["{}"])
+    said = "2 sample: negative, 1 record: malformed: plan_id, 1 sample: not a number."
+    assert f"Refused rows, kept in tomas.rejected_row: {said}" in command("stats").stdout
 
 
 def test_prune_removes_what_it_is_told_and_spares_what_plans_cite(
