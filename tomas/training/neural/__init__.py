@@ -1,0 +1,1 @@
+"""Training of the neural planner. Everything here may import torch."""

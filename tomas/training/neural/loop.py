@@ -1,0 +1,228 @@
+"""The training loop: batches of like length, warm-up and decay, early stopping, a state that survives kill -9.
+
+Everything random is drawn from the seed, the epoch and the batch, so that an interrupted run ends in the same
+weights as one that was not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tomas.errors import DataError
+from tomas.model.batch import collate
+from tomas.model.config import NeuralConfig
+from tomas.model.example import PlanningExample
+from tomas.model.network import PlannerNetwork
+from tomas.model.tokenizer import TextTokenizer
+from tomas.training.neural.state import History, TrainingState, read_state, remove_state, write_state
+
+__all__ = ["Progress", "Trained", "train"]
+
+_POOL = 16
+"""Batches whose examples are sorted by length together."""
+_LAST_RATE = 0.05
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a run reports after each batch.
+
+    :ivar share: of all batches of all epochs, 0 to 1.
+    :ivar losses: means of the epoch so far.
+    """
+
+    epoch: int
+    epochs: int
+    share: float
+    losses: dict[str, float]
+    valid: dict[str, float] | None = None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a run ended with.
+
+    :ivar epochs: of which the network's weights are: the best on what was held out, else the last.
+    :ivar stopped: why it ended: "epochs", "patience" or "minutes".
+    """
+
+    history: History
+    epochs: int
+    stopped: str
+    seconds: float
+
+
+def train(
+    network: PlannerNetwork,
+    tokenizer: TextTokenizer,
+    examples: Sequence[PlanningExample],
+    *,
+    valid: Sequence[PlanningExample] = (),
+    config: NeuralConfig | None = None,
+    folder: Path | None = None,
+    minutes: float | None = None,
+    save_every_s: float = 60.0,
+    report: Callable[[Progress], None] | None = None,
+) -> Trained:
+    """Train a network in place; it is in evaluation mode afterwards, with its best weights.
+
+    Which parameters are trained follows from the strategy that the network was built with.
+
+    :param valid: held out; decides early stopping and which epoch's weights are kept.
+    :param config: training settings; None takes the network's.
+    :param folder: where the state is kept meanwhile; a run with the same settings and data goes on from there.
+    :param minutes: training ends with the first epoch after which another would take longer than this.
+    :raises DataError: no examples, one that exceeds the model's limits, or a damaged state.
+    """
+    if not examples:
+        raise DataError("There are no examples to train on.", remedy="Give at least one.")
+    config = config or network.config
+    settings = config.training
+    begun = time.monotonic()
+    parameters = [value for value in network.parameters() if value.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    key = _key(config, examples, valid)
+    torch.manual_seed(settings.seed)
+    state, best = TrainingState(key), None
+    if folder is not None:
+        resumed = read_state(folder, key, network, optimizer)
+        if resumed is not None:
+            state, best = resumed
+    per_epoch = math.ceil(len(examples) / settings.batch_size)
+    total = per_epoch * settings.epochs
+    saved = time.monotonic()
+    stopped = "epochs"
+    while state.epoch < settings.epochs:
+        network.train()
+        epoch_begun = time.monotonic()
+        for number, rows in enumerate(_batches(examples, settings.batch_size, settings.seed, state.epoch)):
+            if number < state.step:
+                continue
+            done = state.epoch * per_epoch + number
+            _step(network, tokenizer, config, [examples[row] for row in rows], optimizer, state, done, total)
+            if report is not None:
+                means = {name: value / state.step for name, value in state.sums.items()}
+                report(Progress(state.epoch, settings.epochs, (done + 1) / total, means))
+            if folder is not None and time.monotonic() - saved > save_every_s:
+                write_state(folder, state, network, optimizer, best)
+                saved = time.monotonic()
+        best = _end_epoch(network, tokenizer, config, valid, state, best)
+        if report is not None:
+            last = state.history.valid[-1] if valid else None
+            share = state.epoch / settings.epochs
+            report(Progress(state.epoch - 1, settings.epochs, share, state.history.train[-1], last))
+        if folder is not None:
+            write_state(folder, state, network, optimizer, best)
+            saved = time.monotonic()
+        if valid and settings.patience and state.epoch - state.best_epoch >= settings.patience:
+            stopped = "patience"
+            break
+        now = time.monotonic()
+        if minutes is not None and (now - begun) + (now - epoch_begun) > minutes * 60.0:
+            stopped = "minutes" if state.epoch < settings.epochs else stopped
+            break
+    if best is not None:
+        network.load_state_dict(best)
+    network.eval()
+    if folder is not None:
+        remove_state(folder)
+    return Trained(state.history, state.best_epoch if valid else state.epoch, stopped, time.monotonic() - begun)
+
+
+def _step(
+    network: PlannerNetwork,
+    tokenizer: TextTokenizer,
+    config: NeuralConfig,
+    examples: list[PlanningExample],
+    optimizer: torch.optim.Optimizer,
+    state: TrainingState,
+    done: int,
+    total: int,
+) -> None:
+    settings = config.training
+    rng = np.random.default_rng((settings.seed, done)) if settings.sampled_orders else None
+    for group in optimizer.param_groups:
+        group["lr"] = settings.learning_rate * _rate(done, total, settings.warmup)
+    losses = network.loss(collate(examples, tokenizer, network.config, rng=rng).to(network.device))
+    optimizer.zero_grad(set_to_none=True)
+    torch.autograd.backward(losses["total"])
+    torch.nn.utils.clip_grad_norm_([p for p in network.parameters() if p.requires_grad], settings.clip)
+    optimizer.step()
+    state.step += 1
+    for name, value in losses.items():
+        state.sums[name] = state.sums.get(name, 0.0) + float(value.detach())
+
+
+def _end_epoch(
+    network: PlannerNetwork,
+    tokenizer: TextTokenizer,
+    config: NeuralConfig,
+    valid: Sequence[PlanningExample],
+    state: TrainingState,
+    best: dict[str, Tensor] | None,
+) -> dict[str, Tensor] | None:
+    """Close the books of an epoch; gives the best weights so far."""
+    state.history.train.append({name: value / state.step for name, value in state.sums.items()})
+    state.epoch, state.step, state.sums = state.epoch + 1, 0, {}
+    if not valid:
+        return None
+    losses = _evaluate(network, tokenizer, valid, config.training.batch_size)
+    state.history.valid.append(losses)
+    if state.best is None or losses["total"] < state.best:
+        state.best, state.best_epoch = losses["total"], state.epoch
+        return {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
+    return best
+
+
+def _evaluate(
+    network: PlannerNetwork, tokenizer: TextTokenizer, examples: Sequence[PlanningExample], size: int
+) -> dict[str, float]:
+    network.eval()
+    sums: dict[str, float] = {}
+    with torch.inference_mode():
+        for begin in range(0, len(examples), size):
+            rows = examples[begin : begin + size]
+            losses = network.loss(collate(rows, tokenizer, network.config).to(network.device))
+            for name, value in losses.items():
+                sums[name] = sums.get(name, 0.0) + float(value) * len(rows)
+    return {name: value / len(examples) for name, value in sums.items()}
+
+
+def _batches(examples: Sequence[PlanningExample], size: int, seed: int, epoch: int) -> Iterator[list[int]]:
+    """Rows of one epoch: shuffled, but of like length within a batch, so that little is padding."""
+    rng = np.random.default_rng((seed, epoch, 1))
+    order = rng.permutation(len(examples))
+    batches: list[list[int]] = []
+    for begin in range(0, len(order), size * _POOL):
+        pool = sorted(order[begin : begin + size * _POOL], key=lambda row: len(examples[row].given.task))
+        batches += [[int(row) for row in pool[i : i + size]] for i in range(0, len(pool), size)]
+    for number in rng.permutation(len(batches)):
+        yield batches[number]
+
+
+def _rate(done: int, total: int, warmup: float) -> float:
+    """Share of the learning rate: up in a line, down along a cosine."""
+    rise = max(1.0, warmup * total)
+    if done < rise:
+        return (done + 1) / rise
+    share = (done - rise) / max(1.0, total - rise)
+    return _LAST_RATE + (1.0 - _LAST_RATE) * 0.5 * (1.0 + math.cos(math.pi * min(1.0, share)))
+
+
+def _key(config: NeuralConfig, examples: Sequence[PlanningExample], valid: Sequence[PlanningExample]) -> str:
+    known = hashlib.sha256(config.model_dump_json().encode())
+    for part in (examples, valid):
+        known.update(str(len(part)).encode())
+        for example in part:
+            target = [(step.tool, step.parents) for step in example.target.steps]
+            known.update(f"{example.id}|{example.given.task}|{target}|{example.target.refuse}".encode())
+    return known.hexdigest()
