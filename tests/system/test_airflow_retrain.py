@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 
@@ -112,6 +113,11 @@ def test_each_run_learns_from_the_records_of_its_own_day(
 
 def test_each_day_has_a_version_of_its_own(models: dict[datetime, ModelVersion], days: list[datetime]) -> None:
     assert len({model.version for model in models.values()}) == DAYS
+
+
+def test_each_day_is_built_on_the_day_before(models: dict[datetime, ModelVersion], days: list[datetime]) -> None:
+    for before, day in pairwise(days):
+        assert models[day].parent == models[before].version
 
 
 def test_the_latency_of_the_planner_is_learned_from_the_same_days(

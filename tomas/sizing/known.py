@@ -123,6 +123,13 @@ class Known:
             self.latency.update(name, run.input_bytes, run.cores, run.latency_ms, gpu_sm=run.gpu_sm)
 
     @property
+    def planned(self) -> int:
+        """How many of the tool's own runs were steps of plans, and ended."""
+        if self.basis != "tool":
+            return 0
+        return sum(run.broken_step is None and not run.profiled for run in self.sources)
+
+    @property
     def broke_at_gb(self) -> float:
         """The largest limit at which a step broke that has not ended yet; 0 where none did."""
         return max((run.peak_gb for run in self.sources if run.broken_step is not None), default=0.0)

@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 import numpy as np
 
 from tomas.schema import Bin, ExecutionRecord, ProfileRow, ProfileSource, Resources, Tool, pool_slots
-from tomas.sizing.base import Basis, Mode
+from tomas.sizing.base import Mode
 from tomas.sizing.kept import KeptRuns
 from tomas.sizing.known import Experience, Known
 from tomas.sizing.memory import MemoryChoice
 from tomas.sizing.mixture import Array
+from tomas.sizing.reason import why
 from tomas.sizing.run import Run, rounds, run_of_record, run_of_row, runs_of_records, step_name
 from tomas.sizing.stranger import Stranger
 from tomas.sizing.usage import Quantiles, Usage, usage
@@ -27,6 +29,10 @@ MEMORY_STEP_GB = 1.0 / 16.0
 _LEAST_GAIN = 0.05
 """A mode with more cores is offered only if it is faster by this share."""
 _MEMBERS = 4
+_TRUSTED = 8
+_MARGIN, _MARGIN_GB = 0.25, 1.0 / 16.0
+"""More memory for a tool that never ran in a plan, less and less until it did so eight times: profile rows, like
+relatives, were measured on other inputs, perhaps elsewhere, and agree with each other more than with runs."""
 _GPU_SHARES = 3
 _GPU_MARGIN = 1.1
 
@@ -197,6 +203,8 @@ class LearnedSizer:
         if not cores:
             return []
         times = dict(zip(cores, self.times_ms(tool.name, input_bytes, cores, gpu_sm=gpu_sm).tolist(), strict=True))
+        planned = self.known(tool.name, gpu_sm > 0).planned
+        doubted = planned < _TRUSTED
         uses = {count: self.usage(tool.name, input_bytes, count, gpu_sm=gpu_sm) for count in cores}
         cap = max(place.capacity.cpu_mem_gb for place in places)
         result: list[Mode] = []
@@ -224,7 +232,7 @@ class LearnedSizer:
                         runs=choice.runs,
                         peak_gb=choice.p95_gb,
                         usage=uses[count],
-                        why=_why(tool, input_bytes, allocation, choice, p50, p90),
+                        why=why(tool, input_bytes, allocation, choice, p50, p90, planned if doubted else None),
                     )
                 )
         return result
@@ -253,7 +261,10 @@ class LearnedSizer:
         known = self.known(tool, gpu)
         if known.basis == "prior":
             return Stranger(self._runs).choice(input_bytes, cap_gb, known.broke_at_gb)
-        return known.choice(input_bytes, cap_gb)
+        found = known.choice(input_bytes, cap_gb)
+        doubt = max(0.0, 1.0 - known.planned / _TRUSTED)
+        gb = found.gb * (1.0 + doubt * _MARGIN) + doubt * _MARGIN_GB
+        return replace(found, gb=gb if cap_gb is None else min(gb, cap_gb))
 
     def times_ms(self, tool: str, input_bytes: float, cores: Sequence[float], *, gpu_sm: float = 0.0) -> Array:
         """Median and 90 % quantile of run time in ms, shape (cores, 2), never rising with cores or GPU share."""
@@ -357,21 +368,3 @@ def _core_choices(tool: Tool, place: Bin, fractions: Sequence[float]) -> list[fl
 
 def _memory_gb(gb: float) -> float:
     return max(1, math.ceil(gb / MEMORY_STEP_GB - 1e-6)) * MEMORY_STEP_GB
-
-
-def _why(
-    tool: Tool, input_bytes: float, allocation: Resources, choice: MemoryChoice, p50_ms: float, p90_ms: float
-) -> str:
-    sources: dict[Basis, str] = {
-        "tool": f"{choice.runs} runs of {tool.name}",
-        "family": f"{choice.runs} runs of its family {tool.family}, for it has none of its own",
-        "profile": f"{choice.runs} given profile rows of {tool.name}, for nothing was measured",
-        "any": f"{choice.runs} runs of other tools, for its family has none",
-        "prior": "a guess, for there is no history at all",
-    }
-    return (
-        f"From {sources[choice.basis]}: peak memory {choice.p95_gb:.2f} GB at the 95 % quantile for "
-        f"{input_bytes / 1e6:.2f} MB; a first try with {allocation.cpu_mem_gb:g} GB costs least, "
-        f"{100.0 * choice.failing:.1f} % of such would need more; on {allocation.cpu_cores:g} core(s) "
-        f"{p50_ms / 1000:.1f} s, in nine of ten runs at most {p90_ms / 1000:.1f} s."
-    )

@@ -22,6 +22,7 @@ class Run(NamedTuple):
     :ivar latency_ms: None where the run did not end by itself.
     :ivar cpu_used: cores used on average.
     :ivar tenant: whose run it was.
+    :ivar profiled: 1 for a profile row, 0 for a run of a plan.
     :ivar broken_step: of a run that ran out of memory, the step whose end will tell what it needs; else None.
     """
 
@@ -35,6 +36,7 @@ class Run(NamedTuple):
     gpu_sm: float = 0.0
     gpu_sm_used: float = 0.0
     gpu_mem_gb: float = 0.0
+    profiled: float = 0.0
     broken_step: str | None = None
 
     def to_row(self) -> list[Any]:
@@ -80,6 +82,7 @@ def run_of_row(row: ProfileRow) -> Run:
         cpu_used=_rounded(1000.0 * row.cpu_seconds / max(row.latency_ms, 1.0)),
         gpu_sm=row.gpu_sm,
         gpu_mem_gb=_rounded(row.gpu_mem_gb),
+        profiled=1.0,
     )
 
 

@@ -75,6 +75,20 @@ def test_memory_is_what_costs_least_in_sixteenths_of_a_gb() -> None:
     assert "5 runs of blur" in mode.why
 
 
+def test_a_tool_that_plans_ran_rarely_has_a_margin_that_shrinks_to_nothing() -> None:
+    def given(profiled: int, planned: int) -> tuple[float, str]:
+        rows = [row(10_000, 500, peak=0.4 + i / 1000) for i in range(profiled)]
+        runs = [record(f"s{i}", peak=0.4 + i / 1000, at=NOW + timedelta(minutes=i)) for i in range(planned)]
+        sizer = fit(rows, runs)
+        return sizer.choice("blur", 1e4).gb, sizer.modes(tool(), 1e4, [place()])[0].why
+
+    lab, some, all_field = given(12, 0), given(8, 4), given(0, 12)
+    assert lab[0] == pytest.approx(all_field[0] * 1.25 + 0.0625)
+    assert all_field[0] < some[0] < lab[0]
+    assert "plans ran it 4 times only" in some[1]
+    assert "costs least" in all_field[1]
+
+
 def test_the_largest_bin_is_the_cap_and_none_where_even_that_would_sooner_break_than_not() -> None:
     sizer = fit([row(10_000, 500, peak=12) for _ in range(3)])
     (mode,) = sizer.modes(tool(max_cores=1), 1e4, [place(gb=8, name="small"), place(gb=14, name="large")])
