@@ -11,6 +11,7 @@ import typer
 from tomas import __version__
 from tomas.cli import data, history, models, planning, reservations
 from tomas.cli import forecast as forecasting
+from tomas.cli import replay as replaying
 from tomas.cli import simulate as simulation
 from tomas.cli import sizes as sizing
 
@@ -26,6 +27,7 @@ app = typer.Typer(
 app.command("plan")(planning.plan)
 app.command("run")(planning.run)
 app.command("simulate")(simulation.simulate)
+app.command("replay")(replaying.replay)
 app.command("forecast")(forecasting.forecast)
 app.command("sizes")(sizing.sizes)
 app.command("profile")(data.profile)

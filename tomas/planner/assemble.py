@@ -114,7 +114,7 @@ def assemble(
         modes=chosen,
         language=drafted.language,
         wait_ms=wait_ms,
-        scheduling=scheduling_info(schedule, max(step.end_ms for step in steps)),
+        scheduling=scheduling_info(schedule, max(step.end_ms for step in steps), settings.planner.schedule_limit_s),
     )
 
 

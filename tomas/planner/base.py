@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from tomas.schema import Binding, PlanRequest, Resources, StepBinding
 from tomas.tools.registry import Registry
 
-__all__ = ["Draft", "DraftStep", "Planner"]
+if TYPE_CHECKING:
+    from tomas.planner.outlook import Outlook
+
+__all__ = ["ContextPlanner", "Draft", "DraftStep", "Planner"]
 
 
 @dataclass(frozen=True)
@@ -54,4 +57,13 @@ class Planner(Protocol):
 
         :raises PlanError: TaskError, NoToolMatches, ToolUnavailable or UnboundInput, each with a remedy.
         """
+        ...
+
+
+@runtime_checkable
+class ContextPlanner(Planner, Protocol):
+    """A planner that looks at history and forecasts, too, and may propose allocations."""
+
+    def draft_in_context(self, request: PlanRequest, registry: Registry, outlook: Outlook) -> Draft:
+        """As :meth:`Planner.draft`; whatever of ``outlook`` is asked for is read then."""
         ...

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
 
 from tomas.config import Settings
-from tomas.errors import ConfigError
+from tomas.errors import ConfigError, StoreError
 from tomas.forecast import LatencyModel, forecast, predict_latency
 from tomas.schema import (
     Bin,
@@ -91,11 +91,13 @@ def load_context(
     worker_classes: Sequence[WorkerClass] | None,
     now: datetime,
     tools: Collection[str] | None = None,
+    models: Mapping[str, str] | None = None,
 ) -> Context:
     """Read history and predictions; what is given is not read.
 
     :param tools: names of the tools that will be sized; None: any of the registry. Only the newest runs of these
         (and of the family of one without runs) are read.
+    :param models: versions by kind, to use instead of the current ones; a kind that is not in it uses none.
     :raises ConfigError: there is no bin at all.
     """
     warnings: list[str] = []
@@ -107,8 +109,9 @@ def load_context(
     if not bins:
         raise ConfigError("No worker bins are known.", remedy="Run `tomas db seed`, or pass worker classes.")
     versions: dict[str, str] = {}
-    sizer, records = _sizer(store, registry, tuple(profiles), now, tools, versions, warnings)
-    latency = _latency_model(store, versions, warnings)
+    registered = _Registered(store, models)
+    sizer, records = _sizer(store, registry, tuple(profiles), now, tools, registered, versions, warnings)
+    latency = _latency_model(registered, versions, warnings)
     calls = store.recent_calls(settings.planner.kind, _CALLS) if store else []
     t_inf_ms, lag_ms = predict_latency(
         calls,
@@ -142,19 +145,44 @@ def load_context(
     )
 
 
+@dataclass(frozen=True)
+class _Registered:
+    """The model versions to use: the current ones, or those named."""
+
+    store: Store | None
+    named: Mapping[str, str] | None
+
+    def of(self, kind: str) -> ModelVersion | None:
+        if self.store is None:
+            return None
+        if self.named is None:
+            return self.store.current_model(kind)
+        version = self.named.get(kind)
+        if version is None:
+            return None
+        found = self.store.model(version)
+        if found is None:
+            raise StoreError(
+                f"The model version {version} is not in the registry any more.",
+                remedy="It was deleted; the plan cannot be made again.",
+            )
+        return found
+
+
 def _sizer(
     store: Store | None,
     registry: Registry,
     profiles: tuple[ProfileRow, ...],
     now: datetime,
     tools: Collection[str] | None,
+    registered: _Registered,
     versions: dict[str, str],
     warnings: list[str],
 ) -> tuple[LearnedSizer, str]:
     """The registered sizing model, or the profile table, and on top of it what ended since; how many records."""
     base: LearnedSizer | None = None
     since = now - _HISTORY
-    current = store.current_model("sizing") if store else None
+    current = registered.of("sizing")
     if current is not None:
         try:
             base = _fitted(current, profiles, registry)
@@ -176,9 +204,9 @@ def _sizer(
     return sizer, f"{len(records)} from {since.isoformat()}"
 
 
-def _latency_model(store: Store | None, versions: dict[str, str], warnings: list[str]) -> LatencyModel | None:
+def _latency_model(registered: _Registered, versions: dict[str, str], warnings: list[str]) -> LatencyModel | None:
     """The registered model of T_inf and dispatch lag."""
-    current = store.current_model("latency") if store else None
+    current = registered.of("latency")
     if current is None:
         return None
     try:

@@ -8,8 +8,9 @@ import threading
 import time
 from dataclasses import dataclass, field
 
-from tomas.errors import ConfigError, TaskError, UnknownToolError
-from tomas.planner.base import Draft, Planner
+from tomas.errors import ConfigError, NoToolMatches, TaskError, ToolUnavailable, UnboundInput, UnknownToolError
+from tomas.planner.base import ContextPlanner, Draft, Planner
+from tomas.planner.outlook import Outlook
 from tomas.planner.retrieval import RetrievalPlanner
 from tomas.schema import PlannerInfo, PlanRequest
 from tomas.tools.registry import Registry
@@ -53,10 +54,15 @@ _planners: dict[str, Planner] = {}
 _retrieval: dict[float, RetrievalPlanner] = {}
 
 
-def draft(kind: str, request: PlanRequest, registry: Registry, *, threshold: float) -> tuple[Draft, PlannerInfo]:
+def draft(
+    kind: str, request: PlanRequest, registry: Registry, *, threshold: float, outlook: Outlook | None = None
+) -> tuple[Draft, PlannerInfo]:
     """Draft with the planner called ``kind``, else with the retrieval planner.
 
+    A planner that finds no tool for the task, or needs one that is not installed, has answered: its refusal stands.
+
     :param threshold: least retrieval score of a match.
+    :param outlook: history and forecasts, for planners that look at them.
     :raises ConfigError: no planner has that name.
     :raises PlanError: the retrieval planner found no plan.
     """
@@ -69,13 +75,20 @@ def draft(kind: str, request: PlanRequest, registry: Registry, *, threshold: flo
         started = time.monotonic()
         try:
             planner = _load(kind)
-            result = planner.draft(request, registry)
+            if outlook is not None and isinstance(planner, ContextPlanner):
+                result = planner.draft_in_context(request, registry, outlook)
+            else:
+                result = planner.draft(request, registry)
             breaker.record(ok=time.monotonic() - started < _SLOW_S)
             return result, PlannerInfo(kind=planner.kind, version=planner.version)
         except (ConfigError, TaskError, UnknownToolError):
             raise
+        except (NoToolMatches, ToolUnavailable):
+            breaker.record(ok=True)
+            raise
         except Exception as error:  # noqa: BLE001  (whatever a model side raises, the fallback must plan)
-            breaker.record(ok=False)
+            # A draft whose inputs cannot be bound is a poor one, and no sign of a broken planner.
+            breaker.record(ok=isinstance(error, UnboundInput))
             reason = f"{type(error).__name__}: {error}"[:500]
             _log.warning("Planner %s failed (%s); the retrieval planner takes over", kind, reason)
     info = PlannerInfo(kind=fallback.kind, version=fallback.version, fallback_from=kind, fallback_reason=reason)

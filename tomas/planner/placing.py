@@ -74,16 +74,19 @@ def place_steps(
         ) from None
 
 
-def scheduling_info(made: Schedule, makespan_ms: float) -> SchedulingInfo:
+def scheduling_info(made: Schedule, makespan_ms: float, limit_s: float) -> SchedulingInfo:
     """What is known of a schedule.
 
     :param makespan_ms: of the plan: without the hand-over after the last step, and not in whole milliseconds.
+    :param limit_s: what the search was allowed.
     """
     return SchedulingInfo(
         method="list" if made.method == "list" else "cp-sat",
         bound_ms=max(0.0, makespan_ms - (made.makespan_ms - made.bound_ms)),
         gap_pct=round(made.gap_pct, 4),
         cost=round(made.cost, 9),
+        limit_s=limit_s,
+        interrupted=made.interrupted,
     )
 
 

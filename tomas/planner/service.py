@@ -12,9 +12,11 @@ from tomas.errors import PlanError, StoreError, UnboundInput
 from tomas.planner.base import Draft
 from tomas.planner.context import load_context
 from tomas.planner.drafting import draft
+from tomas.planner.outlook import Outlook
 from tomas.planner.release import not_given, release
 from tomas.schema import Plan, PlannerCall, PlanRequest, ProfileRow, WorkerClass, utc_now
 from tomas.store import Store
+from tomas.tools.data import load_profiles
 from tomas.tools.registry import Registry
 from tomas.verify import Routes
 
@@ -59,25 +61,40 @@ def make_plan(
     planner = settings.planner.kind
     steps = 0
     try:
-        drafted, info = draft(settings.planner.kind, request, registry, threshold=settings.planner.match_threshold)
+        outlook = Outlook(
+            lambda tools: load_context(
+                request,
+                store=store,
+                registry=registry,
+                settings=settings,
+                profiles=profiles,
+                worker_classes=worker_classes,
+                now=now,
+                tools=tools,
+            ),
+            lambda: _profiles(profiles, store, settings),
+            store,
+            settings,
+        )
+        threshold = settings.planner.match_threshold
+        drafted, info = draft(planner, request, registry, threshold=threshold, outlook=outlook)
         steps = len(drafted.steps)
         _check_draft(drafted, registry, settings)
-        context = load_context(
-            request,
-            store=store,
-            registry=registry,
-            settings=settings,
-            profiles=profiles,
-            worker_classes=worker_classes,
-            now=now,
-            tools={step.tool for step in drafted.steps},
-        )
+        context = outlook.context({step.tool for step in drafted.steps})
         plan = release(drafted, info, context, store, registry, settings, clock, routes)
     except Exception as error:
         _log_call(store, planner, request, registry, steps, now, clock, error=error)
         raise
     _log_call(store, planner, request, registry, steps, now, clock, plan=plan)
     return plan
+
+
+def _profiles(
+    profiles: Sequence[ProfileRow] | None, store: Store | None, settings: Settings
+) -> Sequence[ProfileRow]:
+    if profiles is not None:
+        return profiles
+    return store.profiles() if store else load_profiles(settings.data.profiles_path)
 
 
 def _check_draft(drafted: Draft, registry: Registry, settings: Settings) -> None:

@@ -163,6 +163,10 @@ class SchedulingInfo(Schema):
     """Distance from the makespan to that bound, as a percentage of the makespan; 0 is proven optimal."""
     cost: NonNegative
     """At the prices of the settings, at p90 latencies."""
+    limit_s: NonNegative | None = None
+    """Deterministic seconds that the search was allowed; None in plans made before it was recorded."""
+    interrupted: bool = False
+    """Whether a limit in processor time ended the search: only then may a replay differ."""
 
 
 class PlanStatus(StrEnum):

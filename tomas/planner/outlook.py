@@ -1,0 +1,50 @@
+"""What a planner may look at besides the request: history, sizes and forecasts, read when first asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+
+from tomas.config import Settings
+from tomas.planner.context import Context
+from tomas.schema import CapacityCurve, ProfileRow
+from tomas.store import Store
+
+__all__ = ["Outlook"]
+
+
+class Outlook:
+    """The context of one request; a planner that asks for none costs nothing."""
+
+    def __init__(
+        self,
+        read: Callable[[Collection[str]], Context],
+        profiles: Callable[[], Sequence[ProfileRow]],
+        store: Store | None,
+        settings: Settings,
+    ) -> None:
+        """:param read: the context, with the newest runs of the tools named."""
+        self._read = read
+        self._profiles = profiles
+        self._store = store
+        self.settings = settings
+        self._kept: Context | None = None
+        self._tools: frozenset[str] = frozenset()
+        self._curves: list[CapacityCurve] | None = None
+
+    def context(self, tools: Collection[str]) -> Context:
+        """Context that can size these tools; read again only where the kept one cannot."""
+        if self._kept is None or not self._tools.issuperset(tools):
+            self._kept, self._tools = self._read(tools), frozenset(tools)
+            self._curves = None
+        return self._kept
+
+    def curves(self) -> list[CapacityCurve]:
+        """Free capacity of every bin from the release on; what other plans reserve is subtracted."""
+        if self._curves is None:
+            context = self.context(self._tools)
+            self._curves = context.curves(context.reservations(self._store, self.settings), self.settings)
+        return self._curves
+
+    def profiles(self) -> Sequence[ProfileRow]:
+        """The rows of the profile table."""
+        return self._profiles()
