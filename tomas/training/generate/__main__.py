@@ -17,6 +17,7 @@ from tomas.tools.registry import Registry
 from tomas.training.generate.codec import write_examples
 from tomas.training.generate.examples import Generated, Generator
 from tomas.training.generate.label import Labeller
+from tomas.training.generate.public import taskbench_specs
 from tomas.training.generate.registry import specs_of
 from tomas.training.generate.split import Split
 
@@ -34,13 +35,18 @@ def main(
     language: Annotated[Literal["en", "zh", "both"], typer.Option(help="Language of the tasks.")] = "both",
     split: Annotated[Literal["train", "valid", "test", "any"], typer.Option(help="Which split.")] = "train",
     registry: Annotated[Path | None, typer.Option(help="Registry file; default: the shipped one.")] = None,
+    taskbench: Annotated[
+        list[Path] | None, typer.Option(help="tool_desc.json of a typed TaskBench domain: one more registry.")
+    ] = None,
     labels: Annotated[bool, typer.Option(help="Label allocations by the exact scheduler.")] = False,
     cache: Annotated[Path | None, typer.Option(help="Folder that keeps labels.")] = None,
     samples: Annotated[int, typer.Option(min=0, help="Print so many examples to read.")] = 5,
 ) -> None:
     """Generate planning examples, say how they are distributed, and print some to read."""
     wanted: Split | None = None if split == "any" else split
-    generator = Generator(specs_of(Registry.load(registry)), seed=seed, languages=language, split=wanted)
+    more = [taskbench_specs(path) for path in taskbench or ()]
+    specs = specs_of(Registry.load(registry))
+    generator = Generator(specs, seed=seed, languages=language, split=wanted, more=more)
     labeller = Labeller(cache) if labels else None
     counts: Counter[str] = Counter()
     clock = time.process_time()

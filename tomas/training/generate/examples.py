@@ -76,21 +76,25 @@ class Generator:
         languages: Languages = "both",
         split: Split | None = "train",
         synthetic: bool = True,
+        more: Sequence[Sequence[ToolSpec]] = (),
     ) -> None:
         """:param registry: tools of a given registry; they stand in all splits.
         :param split: of which the examples are; None: of any.
         :param synthetic: whether the catalogue's tools are used besides.
+        :param more: further registries; each gives worlds and candidates of its own, as what its tools do may
+            double what others do.
         """
         made = catalogue() if synthetic else None
         tools = made.tools if made else ()
-        if split == "train":
-            tools = tuple(tool for tool in tools if split_of_tool(_full(tool)) == "train")
+        tools = _of_split(tools, split)
         self._registry = tuple(registry)
-        self._pools = [Pool(part) for part in (registry, tools, (*registry, *tools)) if part]
-        self._weights = [3.0, 5.0, 2.0] if registry and tools else [1.0] * len(self._pools)
-        if registry and tools:
-            self._pools, self._weights = self._pools[:3], self._weights[:3]
-        self._everything = self._pools[-1].tools
+        self._everything = (*registry, *tools)
+        open_pools = [(registry, 3.0), (tools, 5.0), (self._everything if registry and tools else (), 2.0)]
+        pools = [(Pool(part), weight) for part, weight in open_pools if part]
+        closed = [(Pool(_of_split(part, split)), 1.0) for part in more]
+        self._pools = [pool for pool, _ in (*pools, *closed)]
+        self._weights = [weight for _, weight in (*pools, *closed)]
+        self._closed = {id(pool): _Neighbours(pool.tools) for pool, _ in closed}
         self._neighbours = _Neighbours(self._everything)
         self._nouns = catalogue().nouns
         self._seed = seed
@@ -126,7 +130,7 @@ class Generator:
         group = group_of(told.family, {_full(tool) for tool in answer})
         if strict and self._split is not None and split_of(group) != self._split:
             return None
-        missing = rng.choice(answer) if rng.random() < _MISSING else None
+        missing = rng.choice(answer) if rng.random() < _MISSING and id(pool) not in self._closed else None
         shown = self._candidates(told, pool, missing, rng)
         typed = rng.random() >= _UNTYPED
         laws, fleet, cards = self._cards(shown, rng, numeric, typed=typed)
@@ -178,15 +182,16 @@ class Generator:
     def _candidates(self, told: Told, pool: Pool, missing: ToolSpec | None, rng: Random) -> list[ToolSpec]:
         """The answer's tools among near and far neighbours, shuffled; a missing one left out."""
         answer = [node.tool for node in told.world.nodes]
-        barred = {tool.name for tool in answer} | _rivals(told, self._everything)
+        among = pool.tools if id(pool) in self._closed else self._everything
+        barred = {tool.name for tool in answer} | _rivals(told, among)
         if pool.tools == self._registry and rng.random() < _WHOLE_REGISTRY and len(pool.tools) <= _CANDIDATES[1]:
             chosen = [tool for tool in self._registry if tool.name not in barred]
         else:
             count = max(0, rng.randint(*_CANDIDATES) - len(answer))
-            near = self._neighbours.of(answer, barred)
+            near = self._closed.get(id(pool), self._neighbours).of(answer, barred)
             chosen = rng.sample(near, min(len(near), rng.randint(0, count)))
             taken = barred.union(tool.name for tool in chosen)
-            rest = [tool for tool in self._everything if tool.name not in taken]
+            rest = [tool for tool in among if tool.name not in taken]
             chosen += rng.sample(rest, min(len(rest), count - len(chosen)))
         shown = [tool for tool in answer if tool is not missing] + chosen
         rng.shuffle(shown)
@@ -206,6 +211,11 @@ class Generator:
             cards.append(show(tool, rng, typed=typed, taken=taken, profile=table[:rows]))
             taken.add(cards[-1].name)
         return laws, fleet, cards
+
+
+def _of_split(tools: Sequence[ToolSpec], split: Split | None) -> tuple[ToolSpec, ...]:
+    """In training no held-out tool is shown at all, not even as a candidate."""
+    return tuple(tool for tool in tools if split != "train" or split_of_tool(_full(tool)) == "train")
 
 
 def _full(tool: ToolSpec) -> str:
