@@ -165,7 +165,7 @@ class MemorySizer:
         known = self._tools.get(task.tool)
         if known is not None:
             grid, below = known.distribution(size)
-            price = self._price.of(task.tool, size)
+            price = self._price.of(task.tool, size, blind=task.input_bytes is None)
             return self._chosen(grid, self._calibrated(below, task.tool), cap, "tool", known.runs, price)
         members = self._members(task)
         if members:

@@ -8,6 +8,9 @@ __all__ = ["FailurePrice"]
 
 _RUNS_WORTH = 3.0
 """A failed try weighs at least as much as so many ordinary runs."""
+_BLIND = 8.0
+"""And so many times that where the input is not known: the runs that ended first were the small ones, and the tasks
+that were submitted with them all fail together."""
 _AIM = 2.0 / 3.0
 """Of the share that may fail, the part aimed at."""
 _STEP = 0.2
@@ -57,16 +60,18 @@ class FailurePrice:
         """Learn how many tries of a task failed that this price was used for."""
         self._raised = min(max(self._raised + _STEP * (min(failed, _MOST_TRIES) - self._aim), 0.0), _MOST_RAISED)
 
-    def of(self, tool: str, size: float) -> float | None:
+    def of(self, tool: str, size: float, *, blind: bool = False) -> float | None:
         """A failed try of ``tool`` in GB more than it held; None while no run time of the tool is known.
 
         :param size: logarithm of the input's bytes.
+        :param blind: the input is not known yet.
         """
         times = self._times.get(tool)
         if times is None:
             return None
         hours = max(math.exp(times.foretold(size)), _LEAST_MS / _MS_PER_HOUR)
-        return _RUNS_WORTH * self._ordinary * math.exp(self._raised) / hours
+        worth = _RUNS_WORTH * (_BLIND if blind else 1.0)
+        return worth * self._ordinary * math.exp(self._raised) / hours
 
 
 class _Times:

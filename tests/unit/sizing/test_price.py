@@ -77,7 +77,7 @@ def test_long_tasks_take_a_risk_that_short_ones_do_not() -> None:
         peak = 2.0 * dice.lognormvariate(0, 0.3)
         for tool, hours in (("long", 5.0), ("short", 0.01)):
             sizer.update(MemoryRun(tool, peak, latency_ms=hours * _HOUR_MS))
-    long, short = (sizer.predict(MemoryTask(tool, cap_gb=32.0)) for tool in ("long", "short"))
+    long, short = (sizer.predict(MemoryTask(tool, input_bytes=1.0, cap_gb=32.0)) for tool in ("long", "short"))
     assert long.failing > 0.01
     assert short.failing < 0.005
     assert long.gb < 0.85 * short.gb
@@ -98,7 +98,7 @@ def broken_share(*, told: bool) -> float:
     sizer, broken = MemorySizer(), 0
     for number in range(800):
         peak = 1.002**number * dice.lognormvariate(0, 0.02) * (1.6 if dice.random() < 0.06 else 1.0)
-        given = sizer.predict(MemoryTask("creeping", cap_gb=64.0)).gb if number else 64.0
+        given = sizer.predict(MemoryTask("creeping", input_bytes=1.0, cap_gb=64.0)).gb if number else 64.0
         broken += given < peak and number >= 300
         run = MemoryRun("creeping", peak, cap_gb=64.0, latency_ms=_HOUR_MS, first_gb=given if told else None)
         sizer.update(run)
@@ -108,3 +108,16 @@ def broken_share(*, told: bool) -> float:
 def test_of_a_tool_for_which_failing_pays_few_tries_fail_once_they_are_told() -> None:
     assert broken_share(told=True) <= 0.03
     assert broken_share(told=False) > 0.05
+
+
+def test_where_the_input_is_not_known_a_failed_try_costs_more() -> None:
+    price = taught({"t": 1.0})
+    blind = price.of("t", 14.0, blind=True)
+    assert blind is not None
+    assert blind > 2.0 * of(price, "t")
+    dice = random.Random(5)  # noqa: S311
+    sizer = MemorySizer()
+    for _ in range(60):
+        sizer.update(MemoryRun("t", 2.0 * dice.lognormvariate(0, 0.3), latency_ms=_HOUR_MS))
+    known, unknown = (sizer.predict(MemoryTask("t", input_bytes=size, cap_gb=32.0)) for size in (1.0, None))
+    assert unknown.failing < known.failing
