@@ -1,0 +1,145 @@
+"""The neural planner as a planner: drafts over the shipped registry, whole plans, refusals, and its fallback."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.unit.neural.conftest import IMAGES, KNOWN, TEXTS
+from tomas.config import NeuralSettings, Settings
+from tomas.errors import ModelUnavailable, NoToolMatches, TaskError, ToolUnavailable
+from tomas.neural.cards import argument_value
+from tomas.neural.planner import NeuralPlanner
+from tomas.planner import drafting
+from tomas.planner.service import make_plan
+from tomas.schema import PlanRequest, RequestBinding, StepBinding, Tool
+from tomas.tools.registry import Registry
+
+
+@pytest.fixture(scope="module")
+def planner(checkpoint: Path) -> NeuralPlanner:
+    return NeuralPlanner(NeuralSettings(checkpoint=checkpoint))
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch: pytest.MonkeyPatch, planner: NeuralPlanner) -> None:
+    """Planners and breakers of this test alone."""
+    monkeypatch.setattr(drafting, "_planners", {"neural": planner})
+    monkeypatch.setattr(drafting, "_breakers", {})
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_known_requests_become_drafts(number: int, planner: NeuralPlanner, registry: Registry) -> None:
+    task, inputs, chain = KNOWN[number]
+    draft = planner.draft(PlanRequest(task=task, inputs=inputs, allow_unavailable=True), registry)
+    tools = {step.id: step.tool for step in draft.steps}
+    assert sorted(tools.values()) == sorted(name for name, _, _ in chain)
+    for name, parents, arguments in chain:
+        step = next(item for item in draft.steps if item.tool == name)
+        assert {tools[before] for before in step.depends_on} == {chain[parent][0] for parent in parents}
+        assert 0.0 < step.confidence <= 1.0
+        for argument, text in arguments:
+            assert str(step.arguments[argument]) == text
+    assert draft.explanation == f"Plan {number}."
+    assert planner.version.startswith("learned@")
+
+
+def test_what_the_model_bound_is_kept(planner: NeuralPlanner, registry: Registry) -> None:
+    draft = planner.draft(PlanRequest(task=KNOWN[1][0], inputs=IMAGES, allow_unavailable=True), registry)
+    steps = {step.tool: step for step in draft.steps}
+    detected, enlarged, report = (steps[name] for name, _, _ in KNOWN[1][2])
+    assert detected.inputs["images"] == enlarged.inputs["images"] == [RequestBinding(name="photos")]
+    assert report.inputs["records"] == [StepBinding(step=detected.id, output="objects")]
+    assert report.inputs["images"] == [StepBinding(step=enlarged.id, output="images")]
+    assert enlarged.arguments["scale"] == 3
+
+
+def test_inputs_that_are_not_given_are_asked_for(planner: NeuralPlanner, registry: Registry) -> None:
+    draft = planner.draft(PlanRequest(task=KNOWN[4][0], allow_unavailable=True), registry)
+    assert draft.request.inputs["documents"].uris == []
+    assert any("not given yet" in warning for warning in draft.warnings)
+
+
+def test_a_refusal_is_an_answer(settings: Settings, registry: Registry) -> None:
+    """It stands; the retrieval planner is not asked."""
+    request = PlanRequest(task=KNOWN[5][0], inputs=TEXTS)
+    with pytest.raises(NoToolMatches, match="The model finds no tool") as caught:
+        make_plan(request, store=None, registry=registry, settings=settings)
+    assert "Nearest are" in caught.value.remedy
+
+
+def test_only_allowed_tools_are_planned(planner: NeuralPlanner, registry: Registry) -> None:
+    request = PlanRequest(
+        task=KNOWN[1][0], inputs=IMAGES, allowed_tools=["object_detection"], allow_unavailable=True
+    )
+    assert [step.tool for step in planner.draft(request, registry).steps] == ["object_detection"]
+    with pytest.raises(NoToolMatches, match="No tool may be planned"):
+        planner.draft(request.model_copy(update={"allowed_tools": []}), registry)
+
+
+def test_a_tool_that_cannot_run_here_is_named(planner: NeuralPlanner, registry: Registry) -> None:
+    row = registry.get("image_classification").model_dump()
+    row["requires"] = [{"kind": "module", "name": "no_such_module", "remedy": "Install it."}]
+    tool = Tool.model_validate(row)
+    with pytest.raises(ToolUnavailable, match="image_classification"):
+        planner.draft(PlanRequest(task=KNOWN[0][0], inputs=IMAGES, tools=[tool]), registry)
+
+
+@pytest.mark.parametrize("task", ["", "   ", "x" * 9000, "\x00\x01\x02"])
+def test_what_is_no_task_is_refused(task: str, planner: NeuralPlanner, registry: Registry) -> None:
+    with pytest.raises(TaskError):
+        planner.draft(PlanRequest(task=task), registry)
+
+
+def test_a_whole_plan_with_proposals_is_made_and_proven(settings: Settings, registry: Registry) -> None:
+    request = PlanRequest(task=KNOWN[1][0], inputs=IMAGES, allow_unavailable=True)
+    plan = make_plan(request, store=None, registry=registry, settings=settings)
+    assert (plan.planner.kind, plan.planner.fallback_from) == ("neural", None)
+    assert plan.planner.version.startswith("learned@")
+    assert plan.explanation.startswith("Plan 1.")
+    for step in plan.steps:
+        proposed = step.allocation.proposed
+        assert proposed is not None
+        assert proposed.cpu_cores > 0
+        # The proposal is a mode of the step, corrected by at most one half.
+        assert proposed.gpu_sm == 0
+
+
+def test_altered_weights_fall_back_and_the_plan_says_why(
+    checkpoint: Path, registry: Registry, tmp_path: Path, settings: Settings
+) -> None:
+    folder = tmp_path / "altered"
+    shutil.copytree(checkpoint, folder)
+    weights = folder / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-5] ^= 1
+    weights.write_bytes(data)
+    with pytest.raises(ModelUnavailable, match="was altered"):
+        NeuralPlanner(NeuralSettings(checkpoint=folder)).draft(PlanRequest(task=KNOWN[0][0]), registry)
+    drafting._planners["neural"] = NeuralPlanner(NeuralSettings(checkpoint=folder))
+    request = PlanRequest(task=KNOWN[0][0], inputs=IMAGES, allow_unavailable=True)
+    plan = make_plan(request, store=None, registry=registry, settings=settings)
+    assert (plan.planner.kind, plan.planner.fallback_from) == ("retrieval", "neural")
+    assert "altered" in (plan.planner.fallback_reason or "")
+
+
+def test_missing_weights_fall_back(registry: Registry, tmp_path: Path, settings: Settings) -> None:
+    drafting._planners["neural"] = NeuralPlanner(NeuralSettings(checkpoint=tmp_path / "nothing"))
+    request = PlanRequest(task=KNOWN[0][0], inputs=IMAGES, allow_unavailable=True)
+    plan = make_plan(request, store=None, registry=registry, settings=settings)
+    assert plan.planner.fallback_from == "neural"
+    assert "cannot be read" in (plan.planner.fallback_reason or "")
+
+
+def test_the_same_request_gives_the_same_draft(planner: NeuralPlanner, registry: Registry) -> None:
+    request = PlanRequest(task=KNOWN[2][0], inputs=TEXTS, allow_unavailable=True)
+    assert planner.draft(request, registry) == planner.draft(request, registry)
+
+
+def test_values_take_the_type_of_their_schema(registry: Registry) -> None:
+    assert argument_value(registry.get("super_resolution"), "scale", "3") == 3
+    assert argument_value(registry.get("machine_translation"), "target_language", "fr") == "fr"
+    assert argument_value(registry.get("object_detection"), "labels", "face") == ["face"]
+    assert argument_value(registry.get("super_resolution"), "scale", "many") == "many"

@@ -1,0 +1,183 @@
+"""The neural planner: a request to what the model reads, its answer to a draft."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
+
+from tomas.config import NeuralSettings, get_settings, shared_file
+from tomas.errors import ConfigError, DataError, ModelUnavailable, NoToolMatches
+from tomas.model.checkpoint import Checkpoint, load_checkpoint
+from tomas.model.decode import decode
+from tomas.model.drafted import Drafted, DraftedStep
+from tomas.model.example import PlanningInput, Source, StepModes
+from tomas.model.prior import Prior, load_prior
+from tomas.neural.cards import argument_value, tool_card
+from tomas.neural.proposals import step_modes
+from tomas.neural.reading import Fleet, planning_input, read_fleet, rows_by_tool
+from tomas.planner.allowed import allowed_tools, unavailable, usable_tools
+from tomas.planner.base import Draft
+from tomas.planner.outlook import Outlook
+from tomas.planner.skeleton import SkeletonStep, bind_skeleton
+from tomas.planner.text import check_task
+from tomas.schema import PlanRequest, Resources, Tool
+from tomas.tools.registry import Registry
+
+__all__ = ["NeuralPlanner"]
+
+SHIPPED = "data/models/tiny"
+
+
+class NeuralPlanner:
+    """Drafts plans with a checkpoint of :mod:`tomas.model`: tools, edges, bindings, arguments, allocations.
+
+    The checkpoint is verified and loaded at the first plan, and kept. Where it is missing or altered every draft
+    fails with ModelUnavailable, and the retrieval planner takes over.
+    """
+
+    kind: ClassVar[str] = "neural"
+
+    def __init__(self, settings: NeuralSettings | None = None) -> None:
+        self._settings = settings or get_settings().neural
+        self._lock = threading.Lock()
+        self._loaded: tuple[Checkpoint, Prior] | None = None
+
+    @property
+    def version(self) -> str:
+        """Name of the checkpoint's folder and the hash of its files."""
+        if self._loaded is None:
+            return "not loaded"
+        return f"{self._folder().name}@{self._loaded[0].version}"
+
+    def draft(self, request: PlanRequest, registry: Registry) -> Draft:
+        """Draft without history and forecasts: no allocations are proposed.
+
+        :raises PlanError: as :meth:`draft_in_context`.
+        """
+        return self._draft(request, registry, None)
+
+    def draft_in_context(self, request: PlanRequest, registry: Registry, outlook: Outlook) -> Draft:
+        """Choose tools for the task, order them, bind their inputs and arguments, propose allocations.
+
+        :raises TaskError: the task is empty, too long or not text.
+        :raises NoToolMatches: the model refused, or chose what does not produce a declared result.
+        :raises ToolUnavailable: a tool that the task needs is not installed, and may not be planned.
+        :raises UnboundInput: a required port or argument has no source.
+        :raises ModelUnavailable: the checkpoint is missing or altered.
+        """
+        return self._draft(request, registry, outlook)
+
+    def _draft(self, request: PlanRequest, registry: Registry, outlook: Outlook | None) -> Draft:
+        check_task(request.task)
+        checkpoint, prior = self._load()
+        registry = registry.with_tools(request.tools) if request.tools else registry
+        # Tools that cannot run here are read too: a task that needs one shall say so, and not get another.
+        allowed = allowed_tools(request, registry)
+        if not allowed:
+            raise NoToolMatches("No tool may be planned.", remedy="Allow tools (allowed_tools), or register some.")
+        given, fleet = self._read(request, allowed, prior, checkpoint, outlook)
+        limits = checkpoint.config.model.allocation
+
+        def modes(steps: Sequence[DraftedStep]) -> list[StepModes]:
+            if outlook is None or fleet is None:
+                return []
+            names = sorted({given.candidates[step.tool].name for step in steps})
+            prices = outlook.settings.planner.prices
+            return step_modes(steps, given, allowed, outlook.context(names), fleet, prices, limits.max_modes)
+
+        try:
+            drafted = decode(
+                checkpoint.network,
+                checkpoint.tokenizer,
+                given,
+                modes=None if outlook is None else modes,
+                explain=self._settings.explain,
+            )
+        except DataError as error:
+            raise NoToolMatches(f"The model cannot read the request: {error.what}", remedy=error.remedy) from None
+        return self._answer(request, allowed, given, drafted)
+
+    def _read(
+        self,
+        request: PlanRequest,
+        allowed: dict[str, Tool],
+        prior: Prior,
+        checkpoint: Checkpoint,
+        outlook: Outlook | None,
+    ) -> tuple[PlanningInput, Fleet | None]:
+        limits = checkpoint.config.model.limits
+        rows = rows_by_tool(outlook.profiles() if outlook else [], allowed)
+        cards = [tool_card(tool, rows[name]) for name, tool in allowed.items()]
+        scores = prior.scores(request.task, cards)
+        given = planning_input(request, cards, scores, limits)
+        given = replace(given, precedents=prior.precedents(request.task, given.candidates))
+        if outlook is None:
+            return given, None
+        fleet = read_fleet(outlook, [card.name for card in given.candidates], limits.max_classes)
+        return fleet.shown_in(given), fleet
+
+    def _answer(
+        self, request: PlanRequest, allowed: dict[str, Tool], given: PlanningInput, drafted: Drafted
+    ) -> Draft:
+        if drafted.refuse:
+            best = sorted(range(len(given.candidates)), key=lambda k: -float(given.retrieval[k]))[:3]
+            nearest = ", ".join(given.candidates[k].name for k in best)
+            raise NoToolMatches(
+                f"The model finds no tool for the task, and is sure of that to {drafted.refusal:.0%}.",
+                remedy=f"Nearest are {nearest}; name what to do with words of theirs, or add a tool that does it.",
+            )
+        usable, remedies = usable_tools(allowed, request)
+        names = [given.candidates[step.tool].name for step in drafted.steps]
+        for name in names:
+            if name not in usable:
+                raise unavailable(name, remedies)
+        warnings = [
+            f"{name} cannot run here: {remedies[name]}" for name in dict.fromkeys(names) if name in remedies
+        ]
+        steps = [_skeleton(step, drafted.steps, given, allowed) for step in drafted.steps]
+        return bind_skeleton(steps, request, usable, warnings=warnings, explanation=drafted.explanation)
+
+    def _folder(self) -> Path:
+        return self._settings.checkpoint or shared_file(SHIPPED)
+
+    def _load(self) -> tuple[Checkpoint, Prior]:
+        with self._lock:
+            if self._loaded is None:
+                try:
+                    folder = self._folder()
+                except ConfigError as error:
+                    raise ModelUnavailable(error.what, remedy="Train it: make train-tiny.") from None
+                checkpoint = load_checkpoint(folder, device=self._settings.device)
+                self._loaded = checkpoint, load_prior(checkpoint.files)
+            return self._loaded
+
+
+def _skeleton(
+    step: DraftedStep, steps: Sequence[DraftedStep], given: PlanningInput, tools: dict[str, Tool]
+) -> SkeletonStep:
+    card = given.candidates[step.tool]
+    tool = tools[card.name]
+
+    def named(source: Source) -> tuple[int, str]:
+        if source.step < 0:
+            return -1, given.inputs[source.index][0]
+        return source.step, given.candidates[steps[source.step].tool].outputs[source.index].name
+
+    proposed = None
+    if step.proposal is not None:
+        cores, memory, share, gpu = step.proposal.amounts
+        proposed = Resources(cpu_cores=cores, cpu_mem_gb=memory, gpu_sm=min(share, 100.0), gpu_mem_gb=gpu)
+    return SkeletonStep(
+        tool=card.name,
+        parents=step.parents,
+        confidence=step.confidence,
+        arguments={name: argument_value(tool, name, text) for name, text in step.arguments},
+        sources={
+            port.name: [named(item) for item in bound]
+            for port, bound in zip(card.inputs, step.bindings, strict=True)
+        },
+        proposed=proposed,
+    )
