@@ -64,19 +64,27 @@ def test_the_second_try_has_more_memory_and_the_slots_for_it(stack: Stack) -> No
         (held,) = stack.store.stored_reservations(plan_id=plan.id, ended=True)
         assert (held.state, held.reservation.need, held.reservation.slots) == ("released", second.requested, needed)
 
-        clear(stack, dag_id, run_id, TOOL)
+        clear(stack, dag_id, run_id, [TOOL, 0], "plan_run.results")
         assert stack.wait_run(dag_id, run_id) == "success"
         *_, third = records_of(stack, plan)
         assert (third.try_number, third.requested) == (3, second.requested), "what was enough is kept"
         assert tries(stack, dag_id, run_id)[-1]["pool_slots"] == needed
 
+        clear(stack, dag_id, run_id, "plan", TOOL, "plan_run.results")
+        assert stack.wait_run(dag_id, run_id) == "success"
+        anew = plan_of(stack, dag_id, run_id)
+        assert anew.id != plan.id
+        needs = [pool_slots(record.requested, group.capacity) for record in records_of(stack, anew)]
+        assert [row["pool_slots"] for row in tries(stack, dag_id, run_id)[3:]] == needs
+        assert needs[0] == anew.steps[0].pool_slots < needs[1], "a new plan does not keep what the old one needed"
 
-def clear(stack: Stack, dag_id: str, run_id: str, task_id: str) -> None:
-    """Clear the only step and what follows it, not the plan task."""
+
+def clear(stack: Stack, dag_id: str, run_id: str, *tasks: str | list[str | int]) -> None:
+    """Clear these tasks, or instances of mapped ones, of a run."""
     body = {
         "dry_run": False,
         "dag_run_id": run_id,
-        "task_ids": [[task_id, 0], "plan_run.results"],
+        "task_ids": list(tasks),
         "only_failed": False,
         "reset_dag_runs": True,
     }
