@@ -99,12 +99,16 @@ class MemoryChoice:
 class MemoryExperience:
     """What tools so far teach of any tool.
 
-    :ivar ranks: of runs within what was foretold for them, from 0 to 1.
+    :ivar ranks: of runs within what was foretold for them, from 0 to 1, the latest last.
     :ivar weights: of shapes and scales, summed over tools, shape (shapes, scales).
+    :ivar ordinary_gbh: memory times time of an ordinary run, GB·h; 0: no run's time was told.
+    :ivar raised: logarithm of the factor by which failed tries raised their price.
     """
 
     ranks: tuple[float, ...]
     weights: Array
+    ordinary_gbh: float = 0.0
+    raised: float = 0.0
 
 
 class MemorySizer:
@@ -133,6 +137,7 @@ class MemorySizer:
         self.ladder = ladder or Ladder()
         self._most_failing = most_failing
         self._price = FailurePrice(most_failing)
+        self._inherited = 0
         self._tools: dict[str, Mixture] = {}
         self._families: dict[str, dict[str, None]] = {}
         self._profiles: dict[str, Mixture] = {}
@@ -145,13 +150,19 @@ class MemorySizer:
         self._bounds: dict[str, dict[str, tuple[float, float]]] = {}
         if experience is not None:
             self._ranks.extend(experience.ranks[-_RANKS:])
+            self._inherited = len(self._ranks)
             self._learned_sum = self._learned_sum + experience.weights
+            self._price.start(experience.ordinary_gbh, experience.raised)
 
     @property
     def experience(self) -> MemoryExperience:
-        """What the tools of this sizer teach of any tool, without what it started with."""
-        ranks = tuple(rank for own in self._tool_ranks.values() for rank in own)
-        return MemoryExperience(ranks, sum(self._learned.values(), np.zeros_like(FLAT_PRIOR)))
+        """What the tools of this sizer teach of any tool; of ranks and weights without what it started with."""
+        return MemoryExperience(
+            tuple(self._ranks[self._inherited :]),
+            sum(self._learned.values(), np.zeros_like(FLAT_PRIOR)),
+            self._price.ordinary_gbh,
+            self._price.raised,
+        )
 
     @property
     def tools(self) -> list[str]:
@@ -296,6 +307,8 @@ class MemorySizer:
             ranks.append(rank)
             if len(ranks) > most:
                 del ranks[0]
+                if ranks is self._ranks:
+                    self._inherited = max(0, self._inherited - 1)
 
     def _counts(self, run: MemoryRun) -> bool:
         """Whether to learn from a run: of the latest, no tenant may have many more than all others."""

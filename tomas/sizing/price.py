@@ -43,6 +43,21 @@ class FailurePrice:
         self._count = 0
         self._times: dict[str, _Times] = {}
 
+    @property
+    def ordinary_gbh(self) -> float:
+        """Memory times time of an ordinary run; 0 where none is known."""
+        return self._ordinary
+
+    @property
+    def raised(self) -> float:
+        """Logarithm of the factor by which failed tries raised the price."""
+        return self._raised
+
+    def start(self, ordinary_gbh: float, raised: float) -> None:
+        """Go on from what many runs of other tools taught."""
+        if ordinary_gbh > 0:
+            self._ordinary, self._raised, self._count = ordinary_gbh, raised, _WINDOW
+
     def learn(self, tool: str, size: float, peak_gb: float, latency_ms: float) -> None:
         """Learn from a run that ended well.
 

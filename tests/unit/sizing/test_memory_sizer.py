@@ -106,12 +106,23 @@ def test_experience_of_other_tools_is_where_a_sizer_starts() -> None:
     runs = [MemoryRun(f"t{i % 9}", 1.0 + i % 9, input_bytes=10 ** dice.uniform(5, 9)) for i in range(180)]
     learned = fed(runs).experience
     assert len(learned.ranks) == 180 - 9
+    assert learned.ordinary_gbh == 0, "no time was told"
     started = MemorySizer(experience=learned)
     started.update(MemoryRun("new", 2.0, input_bytes=1e6))
     task = MemoryTask("new", input_bytes=1e7)
     # Nine tools of constant memory: the tenth is given less for a larger input than if nothing were known.
     assert 2.0 <= started.predict(task).gb < fed([MemoryRun("new", 2.0, input_bytes=1e6)]).predict(task).gb
     assert started.experience.ranks == ()
+
+
+def test_the_price_of_a_failed_try_goes_on_in_another_sizer() -> None:
+    runs = [MemoryRun("a", 2.0, input_bytes=1e6, latency_ms=3.6e6, first_gb=1.0) for _ in range(40)]
+    learned = fed(runs).experience
+    assert learned.ordinary_gbh == pytest.approx(2.0)
+    assert learned.raised > 1.0, "every first try failed"
+    started = MemorySizer(experience=learned)
+    again = started.experience
+    assert (again.ordinary_gbh, again.raised) == (learned.ordinary_gbh, learned.raised)
 
 
 def test_a_loud_tenant_does_not_outvote_the_others() -> None:
