@@ -70,7 +70,7 @@ class Decoder:
         """Take a candidate as the next step, and feed it back."""
         self.chosen.append(tool)
         index = torch.tensor([[tool]], device=self.network.device)
-        state = self._advance(self.network.step_embeds(self._panels, index))
+        state = self.feed(self.network.step_embeds(self._panels, index))
         self.passes += 1
         self._steps.append(state)
         self._read(state)
@@ -89,9 +89,8 @@ class Decoder:
         tensors = build_plan_tensors(
             [self.given], [plan], self._tasks, short, max_values=most, repeats=self.repeats
         ).to(device)
-        texts = short.tokens(self.tokenizer).to(device)
-        embedded = self.network.backbone.embedding(texts.clamp_min(0)).float()
-        panels = replace(self._panels, short=self.network.left.text(embedded, texts >= 0))
+        texts = self.network.left.encode(short.tokens(self.tokenizer).to(device), self.network.backbone.embedding)
+        panels = replace(self._panels, short=texts.vectors)
         states = torch.cat(self._steps, dim=1)
         outputs = self.network.step_outputs(
             states,
@@ -113,7 +112,7 @@ class Decoder:
     def explain(self) -> str:
         """The explanation, greedily; empty where the gate wants none after the end."""
         network = self.network
-        state = self._advance(network.end_embeds(1))
+        state = self.feed(network.end_embeds(1))
         self._read(state, ended=True)
         if int(self.gate.argmax()) != TEXT:
             return ""
@@ -124,15 +123,16 @@ class Decoder:
                 break
             written.append(token)
             index = torch.tensor([[token]], device=network.device)
-            state = self._advance(network.backbone.embedding(index).float())
+            state = self.feed(network.backbone.embedding(index).float())
         return self.tokenizer.decode(written).strip()
 
-    def _advance(self, embeds: Tensor) -> Tensor:
-        self._place += 1
-        seen = self._cache.get_seq_length() + 1
-        mask = torch.ones(1, 1, seen, dtype=torch.bool, device=embeds.device)
-        position = torch.tensor([[self._place]], device=embeds.device)
-        return self.network.decode_states(embeds, mask, position, self._cache)
+    def feed(self, embeds: Tensor) -> Tensor:
+        """Run further positions (1, n, hidden), each of which sees all before it; their states, (1, n, hidden)."""
+        count, before = embeds.shape[1], self._cache.get_seq_length()
+        mask = torch.ones(1, count, before + count, dtype=torch.bool, device=embeds.device).tril(before)
+        positions = torch.arange(self._place + 1, self._place + 1 + count, device=embeds.device)[None]
+        self._place += count
+        return self.network.decode_states(embeds, mask, positions, self._cache)
 
     def _read(self, state: Tensor, *, ended: bool = False) -> None:
         selectable = self._selectable().to(self.network.device)[None, None]

@@ -21,6 +21,15 @@ _LONGEST_TOKEN = 15
 _MOST_CHARACTERS = 20_000
 """Longer texts are cut off here, so that the time is bounded."""
 
+_PRINTED = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+_BYTE_OF = {chr(value): value for value in _PRINTED} | {
+    chr(256 + place): value for place, value in enumerate(value for value in range(256) if value not in _PRINTED)
+}
+"""The characters that byte-level BPE (of GPT-2) writes bytes as."""
+
+_MOST_KNOWN = 50_000
+"""Texts whose ids are kept: the tools of a registry are read at every request."""
+
 Encoded = tuple[list[int], list[tuple[int, int]]]
 """Token ids, and per token the (begin, end) characters that it stands for."""
 
@@ -34,6 +43,7 @@ class TextTokenizer:
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         self.fold = fold
+        self._known: dict[tuple[str, int], list[int]] = {}
         found = (self._tokenizer.token_to_id(name) for name in _END_TOKENS)
         self.end_id = next((number for number in found if number is not None), 0)
         """The token that ends a written text."""
@@ -53,8 +63,16 @@ class TextTokenizer:
 
     def encode_many(self, texts: Sequence[str], limit: int) -> list[list[int]]:
         """Ids of texts that are read, each cut off after ``limit`` tokens."""
-        prepared = [self._prepare(text[: limit * 16]) for text in texts]
-        return [row.ids[:limit] for row in self._tokenizer.encode_batch(prepared, add_special_tokens=False)]
+        # A copy, as other threads may fill or empty what is kept.
+        known = {text: kept for text in texts if (kept := self._known.get((text, limit))) is not None}
+        fresh = [text for text in dict.fromkeys(texts) if text not in known]
+        prepared = [self._prepare(text[: limit * 16]) for text in fresh]
+        rows = self._tokenizer.encode_batch(prepared, add_special_tokens=False)
+        known |= {text: row.ids[:limit] for text, row in zip(fresh, rows, strict=True)}
+        if len(self._known) > _MOST_KNOWN:
+            self._known.clear()
+        self._known.update({(text, limit): known[text] for text in fresh})
+        return [known[text] for text in texts]
 
     def encode_written(self, text: str, limit: int) -> list[int]:
         """Ids of a text that the model is to write, case kept."""
@@ -63,6 +81,15 @@ class TextTokenizer:
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids; special tokens are left out."""
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
+
+    def token_bytes(self) -> list[bytes]:
+        """The bytes that each id of a byte-level tokenizer stands for; none for special and unused ids."""
+        special = set(self._tokenizer.get_added_tokens_decoder())
+        found = [b""] * self.vocab_size
+        for text, number in self._tokenizer.get_vocab(with_added_tokens=True).items():
+            if number not in special:
+                found[number] = bytes(_BYTE_OF[char] for char in text)
+        return found
 
     def to_json(self) -> str:
         """The whole tokenizer as text, for the checkpoint."""
@@ -84,7 +111,9 @@ class TextTokenizer:
         if not self.fold:
             return text
         # Character by character, so that offsets hold for the text as it was given.
-        lower = "".join(low if len(low := char.lower()) == 1 else char for char in text)
+        lower = text.lower()
+        if len(lower) != len(text):
+            lower = "".join(low if len(low := char.lower()) == 1 else char for char in text)
         # A blank before it, so that the first word is read like any other.
         return " " + lower.replace("_", " ")
 
