@@ -12,6 +12,7 @@ of a kind are called in it; ``tool NAME`` opens a tool, whose lines are
 ``c``      a Chinese phrase with the same slots
 ``n``      English noun ``|`` Chinese noun for what the tool does
 ``p``      argument: name kind [range] ``:`` description [``|`` values]
+``q w``    questions that it answers, English and Chinese, without question mark
 ``glue``   people seldom name it
 =========  ======================================================================================
 """
@@ -35,6 +36,7 @@ _ARGUMENT = re.compile(
     r"^(?P<name>\w+)\s+(?P<kind>enum|language|int|number|string|bool)(?:\s+(?P<low>[\d.]+)-(?P<high>[\d.]+))?\s*:"
     r"\s*(?P<text>[^|]*?)\s*(?:\|\s*(?P<values>.*))?$"
 )
+_KEYS = frozenset({"in", "out", "d", "z", "a", "e", "c", "n", "p", "q", "w", "glue"})
 _KINDS = {"int": "integer", "number": "number", "bool": "boolean"}
 _WILD = frozenset({"image", "audio", "video"})
 
@@ -60,6 +62,7 @@ class Wording:
     outputs: dict[str, tuple[str, str]]
     arguments: dict[str, Argument]
     glue: bool
+    questions: tuple[tuple[str, ...], tuple[str, ...]]
 
 
 @dataclass
@@ -129,6 +132,7 @@ def wordings() -> dict[str, Wording]:
             outputs,
             {item.name: item for item in arguments},
             bool(block.all("glue")),
+            _questions(block),
         )
     return result
 
@@ -157,7 +161,7 @@ def _blocks(path: Path, nouns: dict[str, Nouns]) -> Iterator[_Block]:
                 tuple(Noun.english(item) for item in split(english)),
                 tuple(Noun.chinese(item) for item in split(chinese)),
             )
-        elif block is None or key not in ("in", "out", "d", "z", "a", "e", "c", "n", "p", "glue"):
+        elif block is None or key not in _KEYS:
             raise DataError(f"{place}: “{key}” is not known here.", remedy="See the module's table of keys.")
         else:
             block.lines.append((place, key, text.strip()))
@@ -186,7 +190,12 @@ def _tool(block: _Block) -> ToolSpec:
         noun_zh=noun_zh,
         arguments=tuple(_argument(place, text) for place, text in block.all("p")),
         glue=bool(block.all("glue")),
+        questions=_questions(block),
     )
+
+
+def _questions(block: _Block) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    return tuple(text for _, text in block.all("q")), tuple(text for _, text in block.all("w"))
 
 
 def _cells(block: _Block, text: str, count: int, place: str) -> list[str]:

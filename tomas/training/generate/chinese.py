@@ -70,7 +70,7 @@ class Chinese(Speaker):
     def clause(self, step: int, *, pronouns: bool = True) -> str:
         """One step as a clause without punctuation."""
         tool = self.tool(step)
-        if self.mixed and self.rng.random() < 0.5:
+        if self.mixed and not self._joined(step) and self.rng.random() < 0.5:
             names = self.nouns(step, pronouns=pronouns)
             self.story.arguments.setdefault(step, {})
             form = self.rng.choice(("对{x}跑一下 {n}", "对{x}做 {n}", "给{x}做个 {n}", "用{x}跑 {n}"))
@@ -79,10 +79,35 @@ class Chinese(Speaker):
         words = self.story.values(step, phrase)
         return filled(phrase, self.nouns(step, pronouns=pronouns), words)
 
+    def question(self, step: int) -> str:
+        """One step as a question without its mark, where its tool answers one; else as a request."""
+        asked = self.tool(step).questions[1]
+        if not asked or self._joined(step) or self.rng.random() < 0.2:
+            return f"{self.rng.choice(('能不能', '可不可以', '能否'))}{self.clause(step)}"
+        template = self.rng.choice(asked)
+        words = self.story.values(step, template)
+        return filled(template, self.nouns(step), words)
+
+    def result(self, step: int) -> str:
+        """A step's result by what it is made of: 来电的转写文字稿的关键词."""
+        own = self.tool(step).outputs[0].chinese
+        if step in self.said:
+            return own
+        parts = []
+        for item in self.story.sources(step):
+            first = item.step < 0 and item not in self.named
+            self.named.add(item)
+            parts.append(
+                self.result(item.step) if item.step >= 0 else self.long(item) if first else self.short(item)
+            )
+        self.said.append(step)
+        self.story.arguments.setdefault(step, {})
+        return f"{parts[0] if len(parts) == 1 else self.several(parts)}的{own}" if parts else own
+
     def noun(self, step: int) -> str:
         """One step as a noun, with what it works on only where that is not what went before."""
         tool = self.tool(step)
-        if tool.gathers:
+        if tool.gathers or self._joined(step):
             return self.clause(step)
         relation = self.relation(step)
         self.story.arguments.setdefault(step, {})
@@ -91,6 +116,10 @@ class Chinese(Speaker):
         if relation == "next" and single:
             return tool.noun_zh
         return f"{names['in']}的{tool.noun_zh}" if "in" in names else tool.noun_zh
+
+    def _joined(self, step: int) -> bool:
+        """Whether ports after the first are bound, so that more than one name must be said."""
+        return any(self.story.world.nodes[step].sources[1:])
 
     def _usable(self, step: int, phrase: str) -> bool:
         tool = self.tool(step)
@@ -259,7 +288,7 @@ def _inverted(talk: Chinese) -> str:
             sentences.append(
                 talk.rng.choice(
                     (
-                        f"在{later}之前，先{sooner}",
+                        f"{'' if later.startswith('在') else '在'}{later}之前，先{sooner}",
                         f"{later}，不过要先{sooner}",
                         f"{later}之前要{sooner}",
                         f"先别急着{later}，得先{sooner}",
@@ -291,10 +320,29 @@ def _object_first(talk: Chinese) -> str:
     return lead + _text(_body(talk, first=talk.rng.choice(("请", "帮我", "", "需要"))))
 
 
+def _asking(talk: Chinese) -> str:
+    """Questions that the tools answer."""
+    asked = [talk.question(step) for step in talk.story.order]
+    return "".join(
+        f"{'' if not place else talk.rng.choice(('另外，', '还有，', '那么', ''))}{text}？"
+        for place, text in enumerate(asked)
+    )
+
+
+def _results(talk: Chinese) -> str:
+    """Only what is wanted, by what it is made of."""
+    wanted = [talk.result(step) for step in talk.story.leaves()]
+    talk.story.order = list(talk.said)
+    frame = talk.rng.choice(
+        ("我要{x}", "需要{x}。", "给我{x}。", "请提供{x}", "想看{x}。", "麻烦出一下{x}。", "{x}")
+    )
+    return frame.format(x=talk.several(wanted) if len(wanted) > 1 else wanted[0])
+
+
 FAMILIES_ZH: dict[str, Callable[[Chinese], str]] = {
     "plain": _plain, "polite": _polite, "question": _question, "wish": _wish, "narrative": _narrative,
     "goal": _goal, "terse": _terse, "nouns": _nouns, "enumerated": _enumerated, "inverted": _inverted,
-    "deliverables": _deliverables, "topic": _object_first,
+    "deliverables": _deliverables, "topic": _object_first, "asking": _asking, "results": _results,
 }  # fmt: skip
 """Families by name; each tells a story once."""
 

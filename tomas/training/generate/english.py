@@ -18,7 +18,12 @@ Form = Literal["base", "gerund", "passive", "noun"]
 
 _ARTICLES = ("the ", "these ", "all ", "a ", "an ", "my ", "our ")
 _DETERMINERS = ("the", "the", "the", "these", "these", "all the", "our", "my", "the attached", "the new")
-_SUBJECT = re.compile(r"\{in\} (are|is|were|show|look|mean|say|have|contain|need)\b")
+_OBJECT = re.compile(
+    r"(?<!of )\{in\}(?=$|[\[,.;]|\s*\[|"
+    r"\s+(in|by|to|into|from|for|at|with|and|as|on|against|out|down|up|so|over|per|under|through|below|after|for)\b)"
+)
+"""Where the data are an object, and may be called "them": not before a verb, not after "of"."""
+_ASKED = re.compile(r"\b(are|do|can|would|is) \{in\}")
 _POSSESSED = re.compile(r"\b(our|my|the|this|last|in)\b")
 
 
@@ -83,7 +88,9 @@ class English(Speaker):
             choices = [phrase for phrase in choices if " and " not in f"{phrase.object} {phrase.tail}"] or choices
         phrase = self.rng.choice(choices)
         words = self.story.values(step, f"{phrase.object} {phrase.tail}")
-        nouns = self.nouns(step, pronouns=pronouns and not _SUBJECT.search(f"{phrase.object} {phrase.tail}"))
+        nouns = self.nouns(
+            step, pronouns=pronouns and bool(_OBJECT.search(f"{phrase.object} {phrase.tail}".strip()))
+        )
         if form == "passive" and _passivable(phrase):
             tail = phrase.tail
             subject = phrase.object
@@ -101,6 +108,37 @@ class English(Speaker):
             return filled(f"{head} {{in}} {particle} {phrase.tail}", nouns, words)
         return filled(f"{verb} {phrase.object} {phrase.tail}", nouns, words)
 
+    def question(self, step: int) -> str:
+        """One step as a question without its mark, where its tool answers one; else as a request."""
+        tool = self.tool(step)
+        asked = tool.questions[0]
+        plain = all(not items for items in self.story.world.nodes[step].sources[1:])
+        if not asked or not plain or self.rng.random() < 0.2:
+            return f"{self.rng.choice(('can you', 'could you', 'would you'))} {self.clause(step)}"
+        template = self.rng.choice(asked)
+        words = self.story.values(step, template)
+        return filled(
+            template,
+            self.nouns(step, pronouns=bool(_OBJECT.search(template)) and not _ASKED.search(template)),
+            words,
+        )
+
+    def result(self, step: int) -> str:
+        """A step's result by what it is made of: the keywords of the transcripts of the calls."""
+        if step in self.said:
+            return self.short(Item(step, 0, ""))
+        parts = []
+        for item in self.story.sources(step):
+            first = item.step < 0 and item not in self.named
+            self.named.add(item)
+            parts.append(
+                self.result(item.step) if item.step >= 0 else self.long(item) if first else self.short(item)
+            )
+        self.said.append(step)
+        self.story.arguments.setdefault(step, {})
+        named = self.short(Item(step, 0, ""))
+        return f"{named} {self.rng.choice(('of', 'of', 'of', 'from'))} {join(parts)}" if parts else named
+
     def _usable(self, step: int, phrase: Phrase) -> bool:
         """Optional inputs that are bound should be said, by a phrase that has a slot for them."""
         tool = self.tool(step)
@@ -115,6 +153,8 @@ class English(Speaker):
     def _noun(self, step: int) -> str:
         tool = self.tool(step)
         before = list(self.said)
+        if any(self.story.world.nodes[step].sources[1:]):
+            return self.clause(step, "gerund", pronouns=False)
         relation = self.relation(step)
         self.story.arguments.setdefault(step, {})
         names = self.nouns(step, pronouns=False)

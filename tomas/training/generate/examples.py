@@ -251,13 +251,13 @@ def _rivals(told: Told, tools: Sequence[ToolSpec]) -> set[str]:
     nodes = told.world.nodes
     for step in told.story.implied:
         given = nodes[step].sources[0][0].media_type
-        reader = next(node.tool.inputs[0] for node in nodes if step in node.parents)
+        readers = [node.tool.inputs[0] for node in nodes if step in node.parents]
         result |= {
             tool.name
             for tool in tools
             if tool.inputs
             and tool.inputs[0].takes(given)
-            and any(reader.takes(out.media_type) for out in tool.outputs)
+            and any(reader.takes(out.media_type) for out in tool.outputs for reader in readers)
         }
     return result
 

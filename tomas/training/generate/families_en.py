@@ -299,10 +299,40 @@ def _deliverables(talk: English) -> str:
     return f"{capital(lead)} {join(clauses)}."
 
 
+def _asking(talk: English) -> str:
+    """Questions that the tools answer."""
+    asked = [talk.question(step) for step in talk.story.order]
+    lead = ("and ", "also, ", "then ", "", "")
+    return " ".join(
+        sentence(f"{talk.rng.choice(lead) if place else ''}{text}", "?") for place, text in enumerate(asked)
+    )
+
+
+def _results(talk: English) -> str:
+    """Only what is wanted, by what it is made of."""
+    wanted = join([talk.result(step) for step in talk.story.leaves()])
+    talk.story.order = list(talk.said)
+    frame = talk.rng.choice(
+        (
+            "I need {x}",
+            "please send me {x}",
+            "give me {x}",
+            "can I have {x}?",
+            "we want {x}",
+            "get me {x}",
+            "{x}, please",
+            "show me {x}",
+            "I'd like {x}",
+        )
+    )
+    return _text([frame.format(x=wanted)])
+
+
 FAMILIES_EN: dict[str, Callable[[English], str]] = {
     "plain": _plain, "polite": _polite, "question": _question, "wish": _wish, "narrative": _narrative,
     "goal": _goal, "terse": _terse, "nouns": _nouns, "passive": _passive, "enumerated": _enumerated,
-    "inverted": _inverted, "gerunds": _gerunds, "deliverables": _deliverables,
+    "inverted": _inverted, "gerunds": _gerunds, "deliverables": _deliverables, "asking": _asking,
+    "results": _results,
 }  # fmt: skip
 """Families by name; each tells a story once."""
 

@@ -19,7 +19,7 @@ _DOUBLED = frozenset(
     re.findall(
         r"\w+",
         "bin chat chop clip crop cut dim dig drop flag get grab hit let log map mix pin plan plot put rip run scan "
-        "set ship shop shut slim snap split spot step stop strip sum swap tag tap trim unzip wrap zip",
+        "embed set ship shop shut slim snap split spot step stop strip sum swap tag tap trim unzip wrap zip",
     )
 )
 

@@ -12,7 +12,7 @@ from tomas.training.generate.chinese import CLOSERS_ZH
 from tomas.training.generate.families_en import CLOSERS_EN
 from tomas.training.generate.lexicon import CATALOGUE
 
-__all__ = ["closed", "injected", "off_topic", "slips"]
+__all__ = ["closed", "injected", "off_topic", "opened", "purposed", "slips"]
 
 _QUOTES = re.compile(r"([\"“][^\"”]*[\"”])")
 _WORD = re.compile(r"[A-Za-z]{6,}")
@@ -53,6 +53,20 @@ def closed(task: str, language: Literal["en", "zh"], rng: Random) -> str:
     if language == "zh":
         return f"{task}{'' if task[-1:] in '。？！' else '，'}{closer}"
     return f"{task}{'' if task[-1:] in '.?!' else '.'} {closer}"
+
+
+def opened(task: str, language: Literal["en", "zh"], rng: Random) -> str:
+    """The task after a sentence on who asks, or why."""
+    return rng.choice(_lines(f"opening {language}")) + (" " if language == "en" else "") + task
+
+
+def purposed(task: str, language: Literal["en", "zh"], rng: Random) -> str:
+    """The task with what the results are for, at its end."""
+    bare = task.rstrip(".。 ")
+    if bare[-1:] in '?？!！"”':
+        return task
+    end = ("." if task.endswith(".") else "") if language == "en" else ("。" if task.endswith("。") else "")
+    return f"{bare}{', ' if language == 'en' else '，'}{rng.choice(_lines(f'purpose {language}'))}{end}"
 
 
 def slips(task: str, language: Literal["en", "zh"], rng: Random) -> str:

@@ -77,6 +77,7 @@ def spec_of(tool: Tool) -> ToolSpec:
             noun=wording.noun,
             noun_zh=wording.noun_zh,
             glue=wording.glue,
+            questions=wording.questions,
         )
     return replace(spec, english=phrases_from(spec), chinese=chinese_from(spec))
 

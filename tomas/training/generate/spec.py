@@ -79,6 +79,7 @@ class ToolSpec:
     """A tool of a generated world; two are equal only where they are one.
 
     :ivar glue: people seldom name it: it only turns data into the form that the next tool needs.
+    :ivar questions: English and Chinese questions that it answers, without question mark.
     """
 
     name: str
@@ -95,6 +96,7 @@ class ToolSpec:
     noun_zh: str
     arguments: tuple[Argument, ...] = ()
     glue: bool = False
+    questions: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
 
     @property
     def gathers(self) -> bool:

@@ -11,14 +11,14 @@ from typing import Literal
 from tomas.training.generate.catalogue import Nouns
 from tomas.training.generate.lexicon import Noun, kinds
 from tomas.training.generate.spec import Argument, fill
-from tomas.training.generate.world import Item, World
+from tomas.training.generate.world import Item, Node, World
 
 __all__ = ["Language", "Relation", "Story", "make_story"]
 
 Language = Literal["en", "zh"]
 Relation = Literal["first", "next", "later", "beside"]
 
-_IMPLIED = 0.5
+_IMPLIED = 0.6
 _BRACKETED = 0.4
 _SLOT = re.compile(r"\{(\w+)\}")
 _NUMBERS = {
@@ -128,19 +128,26 @@ def make_story(world: World, language: Language, nouns: Mapping[str, Nouns], rng
 
 
 def _imply(story: Story) -> None:
+    """A tool that only turns the request's data into what its readers need may go without saying."""
     nodes = story.world.nodes
     for step, node in enumerate(nodes):
-        children = [child for child in nodes if step in child.parents]
-        if not node.tool.glue or len(children) != 1 or story.rng.random() > _IMPLIED:
-            continue
-        child = children[0]
-        only = len(child.sources[0]) == 1 and child.sources[0][0].step == step and not child.tool.gathers
+        readers = [child for child in nodes if step in child.parents]
         own = len(node.sources) == 1 and len(node.sources[0]) == 1 and node.sources[0][0].step < 0
-        # What the child reads otherwise must not be at hand, or the task would mean that.
-        given = any(child.tool.inputs[0].takes(media) for media in story.world.inputs)
-        same = any(child.tool.inputs[0].takes(out.media_type) for out in child.tool.outputs)
-        if only and own and not given and not same:
+        if not node.tool.glue or not own or not readers or story.rng.random() > _IMPLIED:
+            continue
+        if all(_needs_only(story.world, step, child) for child in readers):
             story.implied.add(step)
+
+
+def _needs_only(world: World, step: int, reader: Node) -> bool:
+    """Whether a reader makes clear that something must be turned into what it reads, and what."""
+    entry = reader.tool.inputs[0]
+    only = len(reader.sources[0]) == 1 and reader.sources[0][0].step == step and not reader.tool.gathers
+    # What it reads must not be at hand otherwise, or the task would mean that; what changes a picture might
+    # as well be asked of the video.
+    given = any(entry.takes(media) for media in world.inputs)
+    alike = any(entry.takes(out.media_type) for out in reader.tool.outputs)
+    return only and not given and not alike
 
 
 def _name(story: Story, nouns: Mapping[str, Nouns]) -> None:

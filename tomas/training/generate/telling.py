@@ -17,6 +17,8 @@ from tomas.training.generate.world import Pool, World, grow
 __all__ = ["Told", "tell"]
 
 _CLOSED = 0.15
+_OPENED = 0.12
+_PURPOSED = 0.1
 _SLIPS = 0.06
 _MIXED = 0.12
 _TWICE = frozenset({"inverted"})
@@ -45,12 +47,18 @@ def tell(pool: Pool, nouns: Mapping[str, Nouns], language: Language, rng: Random
     families = list(FAMILIES_EN if language == "en" else FAMILIES_ZH)
     if len(story.order) < 2:
         families = [name for name in families if name not in _TWICE and name != "deliverables"]
+    if not _nests(story, 3 if language == "en" else 2):
+        families.remove("results")
     family = rng.choice(families)
     mixed = language == "zh" and rng.random() < _MIXED
     if language == "en":
         task = FAMILIES_EN[family](English(story))
     else:
         task = FAMILIES_ZH[family](Chinese(story, mixed=mixed))
+    if rng.random() < _PURPOSED:
+        task = noise.purposed(task, language, rng)
+    if rng.random() < _OPENED:
+        task = noise.opened(task, language, rng)
     if rng.random() < _CLOSED:
         task = noise.closed(task, language, rng)
     if rng.random() < _SLIPS:
@@ -58,13 +66,23 @@ def tell(pool: Pool, nouns: Mapping[str, Nouns], language: Language, rng: Random
     return Told(task, world, story, _canonical(story), f"{language}.{family}")
 
 
+def _nests(story: Story, deepest: int) -> bool:
+    """Whether every result can be named by what it is made of without a tangle."""
+    depth: dict[int, int] = {}
+    for step in story.order:
+        parents = story.parents(step)
+        if len(parents) > 1 or len(story.world.nodes[step].sources) > 1:
+            return False
+        depth[step] = 1 + max((depth[parent] for parent in parents), default=0)
+    return max(depth.values()) <= deepest and len(story.order) <= 4
+
+
 def _canonical(story: Story) -> tuple[int, ...]:
     """Topological order; of ready steps, the one mentioned first. An unsaid one goes with its reader."""
     nodes = story.world.nodes
     mention = {step: float(place) for place, step in enumerate(story.order)}
     for step in sorted(story.implied, reverse=True):
-        child = next(other for other, node in enumerate(nodes) if step in node.parents)
-        mention[step] = mention[child] - 0.5
+        mention[step] = min(mention[other] for other, node in enumerate(nodes) if step in node.parents) - 0.5
     order: list[int] = []
     left = set(range(len(nodes)))
     while left:

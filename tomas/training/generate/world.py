@@ -16,6 +16,8 @@ _SIZE_WEIGHTS = (15, 20, 21, 16, 10, 7, 4, 3, 2, 2)
 _SHAPES = ("chain", "fork", "mixed", "branches")
 _SHAPE_WEIGHTS = (30, 20, 32, 18)
 _TRIES = 12
+_GLUE = 0.15
+"""How often a world begins with a tool that people seldom name: what it makes is then asked for, or its reader."""
 _SHARED = 0.6
 """How often a new branch starts from data that are given already, where some fit."""
 
@@ -75,6 +77,7 @@ class Pool:
 
     def __init__(self, tools: Sequence[ToolSpec]) -> None:
         self.tools = tuple(tools)
+        self.glue = [tool for tool in tools if tool.glue]
         self.domains = sorted({tool.domain for tool in tools})
         self._by_domain = {domain: [tool for tool in tools if tool.domain == domain] for domain in self.domains}
         self._takers: dict[str, list[ToolSpec]] = {}
@@ -136,6 +139,8 @@ class _Grower:
         starters = [tool for tool in self.pool.of(self.home) if tool.inputs and not tool.gathers] or [
             tool for tool in self.pool.tools if not tool.gathers
         ]
+        if self.pool.glue and self.rng.random() < _GLUE:
+            starters = self.pool.glue
         self._add(self.rng.choice(starters), None)
 
     def _extend(self) -> bool:
@@ -189,7 +194,8 @@ class _Grower:
         if item is None and self.rng.random() < _SHARED:
             given = [Item(-1, at, media) for at, media in enumerate(self.made.inputs) if first.takes(media)]
             item = self.rng.choice(given) if given else None
-        return self._put(tool, (((item or self._given(first)),), *self._rest(tool, item)))
+        item = item or self._given(first)
+        return self._put(tool, ((item,), *self._rest(tool, item)))
 
     def _rest(self, tool: ToolSpec, taken: Item | None = None) -> list[tuple[Item, ...]]:
         """What the ports after the first read: what is at hand, else data of their own; optional ones seldom."""
