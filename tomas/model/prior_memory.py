@@ -28,8 +28,8 @@ from tomas.model.prior_terms import TermTable
 __all__ = ["KnownRequest", "PlanMemory", "Recall"]
 
 _WEIGHTS = "prior.safetensors"
-_RIDGE = 0.1
-_VECTOR_SHARPNESS = 2.0
+_RIDGE = 0.3
+_VECTOR_SHARPNESS = 1.0
 _MOST_PRECEDENTS = 48
 _LEAST_WEIGHT = 0.002
 _EVEN = 0.02
@@ -299,7 +299,7 @@ def _solve(kernel: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[n
 
 
 def _likeness(a: FloatArray, b: FloatArray) -> NDArray[np.float64]:
-    """Sum over layers of exp(-2 · squared distance) of unit vectors, shape (rows of a, rows of b)."""
+    """Sum over layers of exp(-squared distance) of unit vectors, shape (rows of a, rows of b)."""
     dots = np.einsum("ild,jld->lij", a, b, optimize=True)
     found: NDArray[np.float64] = np.exp(-_VECTOR_SHARPNESS * (2.0 - 2.0 * dots.astype(np.float64))).sum(axis=0)
     return found
