@@ -13,7 +13,7 @@ from tomas.schema import CommandRunner, InputSizeThresholds, Port, RequestInput,
 GROW = """
 import pathlib, sys, time
 heap = []
-for _ in range(30):
+for _ in range(45):
     heap.append(b"x" * 2**23)
     time.sleep(0.02)
 pathlib.Path(sys.argv[2]).write_text("[]")
