@@ -16,6 +16,7 @@ __all__ = ["show"]
 
 _AS_GIVEN = 0.35
 _OPAQUE = 0.06
+_NAMED = 0.6
 _PREFIXES_EN = ("", "", "", "", "Use this to get the job done: ", "What it does: ", "This tool: ", "Service: ")
 _PREFIXES_ZH = ("", "", "", "", "功能：", "本工具用于", "说明：")
 
@@ -44,22 +45,28 @@ def show(
         text=text if as_given else _varied(name, spec, rng),
         inputs=tuple(PortCard(port.name, port.media_type, port.required) for port in spec.inputs) if typed else (),
         outputs=tuple(PortCard(port.name, port.media_type) for port in spec.outputs) if typed else (),
-        arguments=_arguments(spec),
+        arguments=_arguments(spec, named=not augment or rng.random() < _NAMED),
         profile=profile,
     )
 
 
 @lru_cache(maxsize=4096)
-def _arguments(spec: ToolSpec) -> tuple[ArgumentCard, ...]:
-    return tuple(_argument(item) for item in spec.arguments)
+def _arguments(spec: ToolSpec, *, named: bool) -> tuple[ArgumentCard, ...]:
+    return tuple(_argument(item, named=named) for item in spec.arguments)
 
 
-def _argument(item: Argument) -> ArgumentCard:
+def _argument(item: Argument, *, named: bool) -> ArgumentCard:
+    """Languages are always known by their names, other values only where ``named``."""
     languages = any(choice[0] in LANGUAGE_NAMES for choice in item.choices)
-    names = tuple(tuple(dict.fromkeys(choice[1:])) for choice in item.choices) if languages else ()
-    text = f"{item.name.replace('_', ' ')}: {item.text}" if item.text else item.name.replace("_", " ")
+    names = tuple(tuple(dict.fromkeys(choice[1:])) for choice in item.choices) if languages or named else ()
+    label = item.name.replace("_", " ")
     return ArgumentCard(
-        item.name, text, item.kind, tuple(choice[0] for choice in item.choices), item.required, names
+        item.name,
+        f"{label}: {item.text}" if item.text else label,
+        item.kind,
+        tuple(choice[0] for choice in item.choices),
+        item.required,
+        names,
     )
 
 

@@ -120,15 +120,17 @@ def _arguments(schema: Mapping[str, Any], wording: Wording | None) -> Iterable[A
         low = float(item.get("minimum", item.get("exclusiveMinimum", 1)))
         high = float(item.get("maximum", low + 100))
         worded = wording.arguments.get(name) if wording is not None else None
+        spoken = {choice[0]: choice for choice in worded.choices} if worded else {}
         yield Argument(
             name,
             kind if kind in ("integer", "number", "boolean", "array") else "string",
             str(item.get("description", "")),
-            worded.choices if worded and worded.choices else tuple(_choice(value, listed) for value in listed),
+            tuple(spoken.get(value) or _choice(value, listed) for value in listed),
             worded.low if worded else max(low, 2.0) if high > 2 else low,
             worded.high if worded else min(high, low + 60.0),
             worded.samples if worded else ((), ()),
             name in required and "default" not in item,
+            frozenset(spoken),
         )
 
 

@@ -49,6 +49,7 @@ class Argument:
     :ivar choices: (value, English, Chinese) of every listed value.
     :ivar low: with ``high``, the range of numbers that requests name.
     :ivar samples: texts that requests quote, in English and in Chinese.
+    :ivar spoken: listed values that requests name; empty: all of them.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Argument:
     high: float = 10.0
     samples: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
     required: bool = False
+    spoken: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

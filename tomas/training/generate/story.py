@@ -89,7 +89,8 @@ class Story:
         rng = self.rng
         side = 0 if self.language == "en" else 1
         if argument.choices:
-            free = [item for item in argument.choices if item[0] not in chosen.values()] or list(argument.choices)
+            named = [item for item in argument.choices if not argument.spoken or item[0] in argument.spoken]
+            free = [item for item in named if item[0] not in chosen.values()] or named
             value = rng.choice(free)
             return value[0], value[1 + side]
         if argument.kind in ("integer", "number"):

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from functools import cache
 from itertools import islice
+from random import Random
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tomas.model.example import PlanningExample
+from tomas.model.example import PROFILE_FEATURES, PlanningExample
+from tomas.neural.cards import tool_card
 from tomas.schema import media_type_matches
 from tomas.tools.registry import Registry
 from tomas.training.generate import Generator, decode, encode, specs_of, split_of
+from tomas.training.generate.cards import show
 
 NUMBERS = st.integers(0, 20_000)
 
@@ -85,6 +88,24 @@ def test_arguments_exist_and_their_values_are_allowed(number: int) -> None:
                 float(value)
             else:
                 assert value in example.given.task
+
+
+def test_a_tool_that_is_shown_as_it_is_looks_as_the_planner_shows_it() -> None:
+    rng, none = Random(1), np.zeros((0, len(PROFILE_FEATURES)), np.float32)  # noqa: S311  (no secret)
+    for tool in Registry.load():
+        (spec,) = specs_of([tool])
+        ours, theirs = show(spec, rng, profile=none, augment=False), tool_card(tool)
+        assert (ours.name, ours.text, ours.inputs, ours.outputs) == (
+            theirs.name,
+            theirs.text,
+            theirs.inputs,
+            theirs.outputs,
+        )
+        facts = [
+            sorted((item.name, item.text, item.kind, item.required, item.choices) for item in card.arguments)
+            for card in (ours, theirs)
+        ]
+        assert facts[0] == facts[1]
 
 
 def test_the_answer_does_not_stand_in_the_input() -> None:
