@@ -175,9 +175,8 @@ def _contexts(
             query.append(sum(store.spent.values()))
             for part in PARTS:
                 parts[part].append(store.spent.get(part, 0.0))
-    print(
-        f"{name}: {len(context.samples)} samples; {median(query):.1f} ms in the store", file=sys.stderr, flush=True
-    )
+    read = context.snapshots["samples"].split()[1]
+    print(f"{name}: samples {read}; {median(query):.1f} ms in the store", file=sys.stderr, flush=True)
     return {
         f"{name}_query_ms": round(median(query), 1),
         f"{name}_query_ms_p95": round(_p95(query), 1),

@@ -57,7 +57,7 @@ class CatalogueMixin(Database):
             cur.execute("SELECT body FROM tool ORDER BY position")
             return [Tool.model_validate(row[0]) for row in cur]
 
-        return self._transaction(work)
+        return self._select(work)
 
     # -- profiles -----------------------------------------------------------------------------------------
 
@@ -91,7 +91,7 @@ class CatalogueMixin(Database):
             row = cur.fetchone()
             return str(row[0]) if row else "[]"
 
-        return list(_profile_rows(self._transaction(work)))
+        return list(_profile_rows(self._select(work)))
 
     # -- bins ---------------------------------------------------------------------------------------------
 
@@ -152,7 +152,7 @@ class CatalogueMixin(Database):
                 for name, (description, capacity) in heads.items()
             ]
 
-        return self._transaction(work)
+        return self._select(work)
 
     def bins(self) -> list[Bin]:
         """All bins, class by class."""

@@ -107,7 +107,11 @@ class Database:
         )
         cur.execute(set_timeout, (str(self.settings.statement_timeout_ms),))
 
-    def _transaction(self, work: Callable[[cursor], T], *, repeatable: bool = False) -> T:
+    def _select(self, work: Callable[[cursor], T]) -> T:
+        """Run ``work`` that only reads, each statement for itself: BEGIN and COMMIT are trips to the server."""
+        return self._transaction(work, single=True)
+
+    def _transaction(self, work: Callable[[cursor], T], *, repeatable: bool = False, single: bool = False) -> T:
         """Run ``work`` in one read-committed transaction and commit it.
 
         A pooled connection may have died since its last use. Then ``work`` runs once more on a new one: the
@@ -115,6 +119,7 @@ class Database:
         whether it did: that is retried only where work that is done already does no harm.
 
         :param repeatable: ``work`` finds out by itself what of it is done.
+        :param single: each statement of ``work`` is a transaction of its own.
         """
         self._after_fork()
         if not self._slots.acquire(timeout=self.settings.statement_timeout_ms / 1000):
@@ -131,6 +136,7 @@ class Database:
                     link = self._connect()
                 committing = False
                 try:
+                    link.autocommit = single
                     with link.cursor() as cur:
                         result = work(cur)
                     committing = True

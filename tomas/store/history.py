@@ -57,4 +57,4 @@ class HistoryMixin(Database):
             )
             return [PlannerCall(**dict(zip(_CALL_FIELDS, row, strict=True))) for row in cur]
 
-        return self._transaction(work)
+        return self._select(work)

@@ -174,7 +174,7 @@ class ModelsMixin(Database):
             cur.execute(f"{_MODEL} {where}", values)
             return [_read(row) for row in cur]
 
-        return self._transaction(work)
+        return self._select(work)
 
 
 def _read(row: tuple[Any, ...]) -> ModelVersion:

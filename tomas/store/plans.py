@@ -153,7 +153,7 @@ class PlansMixin(Database):
             row = cur.fetchone()
             return row[0] if row else None
 
-        return self._transaction(work)
+        return self._select(work)
 
     def plans(self, limit: int = 50) -> list[Plan]:
         """The newest plans, newest first."""

@@ -106,7 +106,7 @@ class ReadingsMixin(Database):
             cur.copy_expert(query.decode(), buffer)
             return names, buffer.getvalue()
 
-        names, payload = self._transaction(work)
+        names, payload = self._select(work)
         return in_order(unpack_samples(payload, names))
 
     def samples_of_plan(self, plan: Plan) -> list[Sample]:

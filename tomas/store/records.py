@@ -108,7 +108,7 @@ class RecordsMixin(Database):
             with uncollected():
                 return [ExecutionRecord.model_validate_json(row[0]) for row in cur]
 
-        return self._transaction(work)
+        return self._select(work)
 
     def recent_records(
         self, tools: Iterable[str], since: datetime, until: datetime, *, per_tool: int = 35
@@ -126,7 +126,7 @@ class RecordsMixin(Database):
             with uncollected():
                 return [ExecutionRecord.model_validate_json(row[0]) for row in cur]
 
-        return self._transaction(work)
+        return self._select(work)
 
     def copy_records(
         self, rows: Iterable[Any], *, now: datetime | None = None, writers: int = 2, chunk: int = _CHUNK
@@ -190,7 +190,7 @@ class RecordsMixin(Database):
             row = cur.fetchone()
             return None if row is None or row[0] is None else float(row[0])
 
-        return self._transaction(work)
+        return self._select(work)
 
 
 def _copy(cur: cursor, given: int, checked: CheckedRecords, known: frozenset[str]) -> CopyReport:
