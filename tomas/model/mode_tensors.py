@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tomas.errors import DataError
 from tomas.model.config import NeuralConfig
-from tomas.model.example import FloatArray, ModeCard, PlanningInput, StepModes
+from tomas.model.example import PlanningInput, StepModes
 from tomas.model.tensors import TensorBatch
 
 __all__ = ["MODE_FEATURES", "RELATIONS", "ModeTensors", "build_mode_tensors"]
@@ -73,16 +73,15 @@ def build_mode_tensors(
         _check(given, row, config)
         earliest, tails, critical = _times(row, before)
         for s, step in enumerate(row):
-            fastest = min(mode.p90_ms for mode in step.modes)
-            cheapest = min(mode.cost for mode in step.modes)
-            for m, mode in enumerate(step.modes):
-                least, over = _room(given, mode, earliest[s])
-                path = (earliest[s] + mode.p90_ms + tails[s]) / max(critical, 1e-6)
-                a["features"][b, s, m] = _features(given, mode, fastest, cheapest, least, over, path)
-                a["overload"][b, s, m] = over
-                a["need"][b, s, m] = mode.need
-                a["group"][b, s, m] = mode.class_index
-            a["mask"][b, s, : len(step.modes)] = True
+            count = len(step.modes)
+            table = _Table.of(given, step)
+            spare = table.spare(given, earliest[s])
+            path = (earliest[s] + table.p90 + tails[s]) / max(critical, 1e-6)
+            a["features"][b, s, :count] = table.features(spare, path)
+            a["overload"][b, s, :count] = np.clip(-spare, 0.0, None)
+            a["need"][b, s, :count] = table.need
+            a["group"][b, s, :count] = table.group
+            a["mask"][b, s, :count] = True
     return ModeTensors(**{name: torch.from_numpy(value) for name, value in a.items()})
 
 
@@ -127,45 +126,52 @@ def _times(
     return starts, tails, float((starts + fastest + tails).max())
 
 
-def _room(given: PlanningInput, mode: ModeCard, start_ms: float) -> tuple[float, float]:
-    """Least free share minus the share taken, over the resources used, and the overload, at the earliest start."""
-    curve = given.curves[mode.class_index]
-    cells = curve.shape[1]
-    first = min(int(start_ms // given.step_ms), cells - 1)
-    last = min(int((start_ms + mode.p90_ms) // given.step_ms), cells - 1)
-    free = curve[:, first : last + 1].min(axis=1)
-    shares = _shares(given, mode)
-    used = shares > 0
-    spare = (free - shares)[used]
-    if not len(spare):
-        return 1.0, 0.0
-    return float(spare.min()), float(np.clip(-spare, 0.0, None).max())
+@dataclass(frozen=True)
+class _Table:
+    """The modes of one step as columns; M modes."""
 
+    need: NDArray[np.float64]
+    """(M, 4)."""
+    shares: NDArray[np.float64]
+    """(M, 4), of the class's capacity."""
+    group: NDArray[np.int64]
+    p50: NDArray[np.float64]
+    p90: NDArray[np.float64]
+    cost: NDArray[np.float64]
 
-def _shares(given: PlanningInput, mode: ModeCard) -> FloatArray:
-    capacity = given.capacity[mode.class_index]
-    need = np.array(mode.need, np.float32)
-    shares: FloatArray = (
-        np.where(need > 0, need / np.maximum(capacity, 1e-6), 0.0).clip(0.0, 10.0).astype(np.float32)
-    )
-    return shares
+    @classmethod
+    def of(cls, given: PlanningInput, step: StepModes) -> _Table:
+        need = np.array([mode.need for mode in step.modes], np.float64)
+        group = np.array([mode.class_index for mode in step.modes], np.int64)
+        capacity = np.maximum(given.capacity[group].astype(np.float64), 1e-6)
+        times = np.array([(mode.p50_ms, mode.p90_ms, mode.cost) for mode in step.modes], np.float64)
+        return cls(need, np.clip(need / capacity, 0.0, 10.0), group, times[:, 0], times[:, 1], times[:, 2])
 
+    def spare(self, given: PlanningInput, start_ms: float) -> NDArray[np.float64]:
+        """Least free share minus the share taken, over the resources used, while each would run at the earliest."""
+        cells = given.curves.shape[2]
+        first = min(int(start_ms // given.step_ms), cells - 1)
+        last = np.minimum(((start_ms + self.p90) // given.step_ms).astype(int), cells - 1)
+        # Least free share from the first cell up to each later one.
+        least = np.minimum.accumulate(given.curves[:, :, first:], axis=2)
+        free = least[self.group, :, last - first]
+        used = self.shares > 0
+        spare: NDArray[np.float64] = np.where(used, free - self.shares, np.inf).min(axis=1)
+        return np.where(np.isfinite(spare), spare, 1.0)
 
-def _features(
-    given: PlanningInput, mode: ModeCard, fastest: float, cheapest: float, least: float, over: float, path: float
-) -> list[float]:
-    need = np.array(mode.need, np.float32)
-    return [
-        *_shares(given, mode).tolist(),
-        *np.log1p(need).tolist(),
-        float(np.log1p(mode.p50_ms)) / 10.0,
-        float(np.log1p(mode.p90_ms)) / 10.0,
-        float(np.log(max(mode.p90_ms, 1e-6) / max(fastest, 1e-6))),
-        float(np.log((mode.cost + 1e-9) / (cheapest + 1e-9))),
-        float(mode.p90_ms <= fastest),
-        float(mode.cost <= cheapest),
-        float(mode.need[2] > 0 or mode.need[3] > 0),
-        least,
-        float(over <= 0.0),
-        float(np.log(max(path, 1e-6))),
-    ]
+    def features(self, spare: NDArray[np.float64], path: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(M, MODE_FEATURES)."""
+        fastest, cheapest = self.p90.min(), self.cost.min()
+        columns = [
+            np.log1p(self.p50) / 10.0,
+            np.log1p(self.p90) / 10.0,
+            np.log(np.maximum(self.p90, 1e-6) / max(fastest, 1e-6)),
+            np.log((self.cost + 1e-9) / (cheapest + 1e-9)),
+            self.p90 <= fastest,
+            self.cost <= cheapest,
+            (self.need[:, 2:] > 0).any(axis=1),
+            spare,
+            spare >= 0.0,
+            np.log(np.maximum(path, 1e-6)),
+        ]
+        return np.concatenate([self.shares, np.log1p(self.need), np.stack(columns, axis=1)], axis=1)

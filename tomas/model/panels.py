@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +14,7 @@ from tomas.model.projectors import Projector
 from tomas.model.prompt import Prompt
 from tomas.model.resource_mlp import ResourceMlp
 from tomas.model.temporal import TemporalEncoder
+from tomas.model.text_cache import EncodedTexts, TextCache
 from tomas.model.tool_encoder import TextEncoder, TokenMatching
 from tomas.model.tool_set import ToolSet
 
@@ -60,6 +63,34 @@ class LeftPanel(nn.Module):
         self.to_tool = Projector(model.tool_set.d_set + _SCORE_FEATURES, hidden, scale, inner)
         self.to_class = Projector(model.temporal.d_temporal, hidden, scale, min(inner, hidden))
         self.to_request = Projector(d_tool + 3, hidden, scale, min(inner, hidden))
+        self._texts = TextCache()
+
+    def train(self, mode: bool = True) -> Self:
+        """As in torch; what was encoded with the present weights is forgotten."""
+        self._texts.clear()
+        return super().train(mode)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        self._texts.clear()
+        return super()._apply(fn, recurse)  # type: ignore[no-any-return,no-untyped-call]
+
+    def encode(self, tokens: Tensor, embedding: nn.Embedding) -> EncodedTexts:
+        """Texts to vectors; in evaluation, texts of earlier requests are remembered.
+
+        :param tokens: ids, (U, L), padded with -1.
+        """
+
+        def fresh(ids: Tensor) -> EncodedTexts:
+            mask = ids >= 0
+            embedded = embedding(ids.clamp_min(0)).float()
+            vectors = self.text(embedded, mask)
+            if self.matching is None or not self.switches.matching:
+                return EncodedTexts(vectors, vectors.new_zeros(*ids.shape, 0), mask.float())
+            return EncodedTexts(vectors, *self.matching.tokens(embedded, mask))
+
+        if self.training or torch.is_grad_enabled():
+            return fresh(tokens)
+        return self._texts.encode(tokens, fresh)
 
     def forward(self, prompt: Prompt, long_tokens: Tensor, short_tokens: Tensor, embedding: nn.Embedding) -> Panels:
         """Encode a batch.
@@ -68,11 +99,10 @@ class LeftPanel(nn.Module):
         :param short_tokens: ids of the short texts, likewise.
         :param embedding: the backbone's token embedding.
         """
-        long_embedded = embedding(long_tokens.clamp_min(0)).float()
-        short = self.text(embedding(short_tokens.clamp_min(0)).float(), short_tokens >= 0)
+        long = self.encode(long_tokens, embedding)
+        short = self.encode(short_tokens, embedding).vectors
         task = embedding(prompt.task)
-        texts = self.text(long_embedded, long_tokens >= 0)
-        tools = texts[prompt.tool_text] + self.ports(short[prompt.tool_ports])
+        tools = long.vectors[prompt.tool_text] + self.ports(short[prompt.tool_ports])
         resources = self.resources(prompt.profile, prompt.profile_mask)
         if not self.switches.profiles:
             resources = self.resources.unknown.expand_as(resources)
@@ -81,7 +111,7 @@ class LeftPanel(nn.Module):
         matching = scores.new_zeros(*scores.shape, 2)
         if self.matching is not None and self.switches.matching:
             matching = self.matching(
-                self.matching.tokens(long_embedded, long_tokens >= 0),
+                (long.tokens, long.weights),
                 prompt.tool_text,
                 self.matching.tokens(task.float(), prompt.task_mask),
             )
