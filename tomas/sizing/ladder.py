@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,17 +74,13 @@ class Ladder:
         np.cumsum(weights * peaks, out=mass[1:])
         start = min(int(np.searchsorted(covered[1:], 1.0 - most_failing - 1e-9)), len(peaks) - 1)
         firsts = np.minimum(np.maximum(peaks[start:], self.least_gb), cap_gb)
-        enough = peaks * (1.0 - 1e-9)
-        given = firsts
-        done, done_mass = np.zeros(len(firsts)), np.zeros(len(firsts))
-        cost = np.zeros(len(firsts))
-        for _ in range(_MOST_TRIES):
-            met = np.searchsorted(enough, given, side="right")
-            now, now_mass = covered[met], mass[met]
-            cost += given * (now - done) - (now_mass - done_mass)
-            cost += (covered[-1] - now) * (given * self.failure_price + self.restart_gb)
-            if met.min() == len(peaks):
-                break
-            done, done_mass = now, now_mass
-            given = np.minimum(given * self.factor, cap_gb)
-        return float(firsts[int(cost.argmin())])
+        # Tries of all first allocations, shape (tries, firsts); after the one that suffices nothing more is lost.
+        ratio = float(peaks[-1]) / max(float(firsts[0]), 1e-300)
+        most = min(1 + math.ceil(math.log(max(ratio, 1.0)) / math.log(self.factor)), _MOST_TRIES)
+        given = np.minimum(firsts * self.factor ** np.arange(most + 1)[:, None], cap_gb)
+        met = np.searchsorted(peaks * (1.0 - 1e-9), given, side="right")
+        done, done_mass = covered[met], mass[met]
+        lost = (covered[-1] - done) * (given * self.failure_price + self.restart_gb)
+        lost += given * done - done_mass
+        lost[1:] -= given[1:] * done[:-1] - done_mass[:-1]
+        return float(firsts[int(lost.sum(axis=0).argmin())])

@@ -66,7 +66,7 @@ class FailurePrice:
         hours = max(latency_ms, _LEAST_MS) / _MS_PER_HOUR
         self._times.setdefault(tool, _Times()).learn(size, math.log(hours))
         worth = peak_gb * hours
-        if self._count:
+        if self._ordinary > 0:
             worth = min(worth, _CLIP * self._ordinary)
         self._count = min(self._count + 1, _WINDOW)
         self._ordinary += (worth - self._ordinary) / self._count

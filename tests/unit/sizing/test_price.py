@@ -70,6 +70,15 @@ def test_one_absurd_run_moves_the_price_by_a_bounded_factor(peak: float, latency
     assert 0.8 < of(price, "t") / before < 1.4
 
 
+def test_a_first_run_that_needed_next_to_nothing_is_soon_made_up_for() -> None:
+    for first_gb in (0.0, 1e-6):
+        price = FailurePrice(0.03)
+        price.learn("t", 14.0, first_gb, _HOUR_MS)
+        for _ in range(60):
+            price.learn("t", 14.0, 2.0, _HOUR_MS)
+        assert of(price, "t") == pytest.approx(6.0, rel=0.3)
+
+
 def test_long_tasks_take_a_risk_that_short_ones_do_not() -> None:
     dice = random.Random(5)  # noqa: S311
     sizer = MemorySizer()
