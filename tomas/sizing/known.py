@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,10 @@ from tomas.sizing.run import Run
 
 __all__ = ["Experience", "Known"]
 
-_RANKS = 400
 _LEVELS = (0.5, 0.9)
+_MOST_FAILING = 0.05
+_TRUSTED = 8
+"""Runs of plans after which profile rows are no longer doubted."""
 
 
 @dataclass(frozen=True)
@@ -27,17 +29,35 @@ class Experience:
     latency: tuple[float, ...] = ()
 
     @classmethod
-    def of(cls, parts: Sequence[Known]) -> Experience:
-        """Joined from what single tools teach, each with as many of its latest ranks as the others."""
-        share = max(1, _RANKS // max(1, len(parts)))
-        found = [(item.memory.experience, item.latency.experience) for item in parts]
-        weights = sum((memory.weights for memory, _ in found), np.zeros_like(FLAT_PRIOR))
+    def of(cls, histories: Mapping[str, Sequence[Run]]) -> Experience:
+        """What the runs of all tools teach one sizer, in turn: each tool's first runs, then its next ones."""
+        memory, latency = MemorySizer(), LatencySizer()
+        ended = {name: [run for run in runs if run.broken_step is None] for name, runs in histories.items()}
+        places = [
+            ((number + 0.5) / len(runs), name, number)
+            for name, runs in ended.items()
+            for number in range(len(runs))
+        ]
+        for _, name, number in sorted(places):
+            run = ended[name][number]
+            # With and without a GPU a tool has different needs.
+            key = name if run.gpu_sm == 0 else f"{name} on a GPU"
+            choice = memory.predict(MemoryTask(key, None, run.input_bytes))
+            first_gb = choice.gb if choice.basis == "tool" else None
+            memory.update(
+                MemoryRun(
+                    key, run.peak_gb, None, run.input_bytes, latency_ms=run.latency_ms, first_gb=first_gb
+                )
+            )  # fmt: skip
+            latency.update(name, run.input_bytes, run.cores, run.latency_ms or 1.0, gpu_sm=run.gpu_sm)
+        learned = memory.experience
         return cls(
-            MemoryExperience(
-                tuple(round(rank, 4) for memory, _ in found for rank in memory.ranks[-share:]),
-                np.round(weights, 6),
+            replace(
+                learned,
+                ranks=tuple(round(rank, 4) for rank in learned.ranks),
+                weights=np.round(learned.weights, 6),
             ),
-            tuple(round(rank, 4) for _, latency in found for rank in latency[-share:]),
+            tuple(round(rank, 4) for rank in latency.experience),
         )
 
     def to_payload(self) -> dict[str, Any]:
@@ -45,6 +65,8 @@ class Experience:
         return {
             "memory_ranks": list(self.memory.ranks),
             "memory_weights": self.memory.weights.tolist(),
+            "ordinary_gbh": self.memory.ordinary_gbh,
+            "raised": self.memory.raised,
             "latency_ranks": list(self.latency),
         }
 
@@ -55,7 +77,8 @@ class Experience:
         if weights.shape != FLAT_PRIOR.shape:
             weights = np.zeros_like(FLAT_PRIOR)
         ranks = tuple(float(rank) for rank in payload["memory_ranks"])
-        return cls(MemoryExperience(ranks, weights), tuple(float(rank) for rank in payload["latency_ranks"]))
+        memory = MemoryExperience(ranks, weights, float(payload["ordinary_gbh"]), float(payload["raised"]))
+        return cls(memory, tuple(float(rank) for rank in payload["latency_ranks"]))
 
 
 class Known:
@@ -80,6 +103,8 @@ class Known:
         """
         self.tool = tool
         self.memory = MemorySizer(experience=experience.memory)
+        # What a failed try may cost is known from many tools' runs only; until then few of each may fail.
+        self._priced = experience.memory.ordinary_gbh > 0
         self.latency = LatencySizer(experience.latency)
         self.basis: MemoryBasis = "prior"
         self.sources: list[Run] = []
@@ -116,11 +141,19 @@ class Known:
         self.memory.update(
             MemoryRun(
                 name, run.peak_gb, family, run.input_bytes, out_of_memory=broke, step=run.broken_step,
-                profile=profile,
+                profile=profile, latency_ms=run.latency_ms if self._priced else None,
             )
         )  # fmt: skip
         if run.latency_ms is not None:
             self.latency.update(name, run.input_bytes, run.cores, run.latency_ms, gpu_sm=run.gpu_sm)
+
+    @property
+    def doubt(self) -> float:
+        """How little the sources are known to tell of steps of plans, from 1 to 0: profile rows and relatives were
+        measured on other inputs, perhaps elsewhere, and agree with each other more than with what comes."""
+        if self.basis == "tool" and not any(run.profiled for run in self.sources):
+            return 0.0
+        return max(0.0, 1.0 - self.planned / _TRUSTED)
 
     @property
     def planned(self) -> int:
@@ -135,8 +168,10 @@ class Known:
         return max((run.peak_gb for run in self.sources if run.broken_step is not None), default=0.0)
 
     def choice(self, input_bytes: float, cap_gb: float | None) -> MemoryChoice:
-        """The memory of least expected cost under the ladder."""
-        return self.memory.predict(MemoryTask(self.tool, self.tool, input_bytes, cap_gb))
+        """The memory of least expected cost under the ladder, but for 95 % of runs it is enough."""
+        found = self.memory.predict(MemoryTask(self.tool, self.tool, input_bytes, cap_gb))
+        least = found.p95_gb if cap_gb is None else min(found.p95_gb, cap_gb)
+        return found if found.gb >= least else replace(found, gb=least, failing=_MOST_FAILING)
 
     def times_ms(self, input_bytes: float, cores: Sequence[float], gpu_sm: float) -> Array | None:
         """Median and 90 % quantile of run time, shape (cores, 2); None where nothing ran."""

@@ -48,11 +48,12 @@ class LatencySizer:
     def __init__(self, experience: Sequence[float] = ()) -> None:
         self._known: dict[tuple[str, bool], _Times] = {}
         self._ranks: deque[float] = deque(experience, maxlen=2 * _RANKS)
+        self._own = 0
 
     @property
     def experience(self) -> tuple[float, ...]:
-        """The ranks of this sizer's runs, from 0 to 1, without those it started with."""
-        return tuple(rank for known in self._known.values() for rank in known.ranks)
+        """The ranks of this sizer's runs, from 0 to 1, the latest last, without those it started with."""
+        return tuple(self._ranks)[len(self._ranks) - min(self._own, len(self._ranks)) :]
 
     def update(
         self, tool: str, input_bytes: float | None, cores: float, latency_ms: float, *, gpu_sm: float = 0.0
@@ -62,6 +63,7 @@ class LatencySizer:
         rank = known.learn(log_size(input_bytes or 0.0), (cores, gpu_sm), math.log(max(latency_ms, 1.0)))
         if rank is not None:
             self._ranks.append(rank)
+            self._own += 1
 
     def quantile_ms(
         self, quantile: float, tool: str, input_bytes: float | None, cores: float, *, gpu_sm: float = 0.0

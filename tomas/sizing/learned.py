@@ -29,10 +29,8 @@ MEMORY_STEP_GB = 1.0 / 16.0
 _LEAST_GAIN = 0.05
 """A mode with more cores is offered only if it is faster by this share."""
 _MEMBERS = 4
-_TRUSTED = 8
 _MARGIN, _MARGIN_GB = 0.25, 1.0 / 16.0
-"""More memory for a tool that never ran in a plan, less and less until it did so eight times: profile rows, like
-relatives, were measured on other inputs, perhaps elsewhere, and agree with each other more than with runs."""
+"""More memory where sources are doubted, see :attr:`~tomas.sizing.known.Known.doubt`."""
 _GPU_SHARES = 3
 _GPU_MARGIN = 1.1
 
@@ -86,12 +84,7 @@ class LearnedSizer:
 
         :param until: nothing that ended, or was measured, at this instant or later was learned.
         """
-        self._experience = Experience.of([
-            self.known(name, gpu)
-            for name in self.tools
-            for gpu in (False, True)
-            if any(run.broken_step is None and (run.gpu_sm > 0) == gpu for run in self._runs[name])
-        ])  # fmt: skip
+        self._experience = Experience.of({name: self._fair(name) for name in self.tools})
         self._known.clear()
         self._until = until
 
@@ -203,8 +196,8 @@ class LearnedSizer:
         if not cores:
             return []
         times = dict(zip(cores, self.times_ms(tool.name, input_bytes, cores, gpu_sm=gpu_sm).tolist(), strict=True))
-        planned = self.known(tool.name, gpu_sm > 0).planned
-        doubted = planned < _TRUSTED
+        known = self.known(tool.name, gpu_sm > 0)
+        doubted_runs = known.planned if known.doubt else None
         uses = {count: self.usage(tool.name, input_bytes, count, gpu_sm=gpu_sm) for count in cores}
         cap = max(place.capacity.cpu_mem_gb for place in places)
         result: list[Mode] = []
@@ -232,7 +225,7 @@ class LearnedSizer:
                         runs=choice.runs,
                         peak_gb=choice.p95_gb,
                         usage=uses[count],
-                        why=why(tool, input_bytes, allocation, choice, p50, p90, planned if doubted else None),
+                        why=why(tool, input_bytes, allocation, choice, p50, p90, doubted_runs),
                     )
                 )
         return result
@@ -262,8 +255,7 @@ class LearnedSizer:
         if known.basis == "prior":
             return Stranger(self._runs).choice(input_bytes, cap_gb, known.broke_at_gb)
         found = known.choice(input_bytes, cap_gb)
-        doubt = max(0.0, 1.0 - known.planned / _TRUSTED)
-        gb = found.gb * (1.0 + doubt * _MARGIN) + doubt * _MARGIN_GB
+        gb = found.gb * (1.0 + known.doubt * _MARGIN) + known.doubt * _MARGIN_GB
         return replace(found, gb=gb if cap_gb is None else min(gb, cap_gb))
 
     def times_ms(self, tool: str, input_bytes: float, cores: Sequence[float], *, gpu_sm: float = 0.0) -> Array:
