@@ -45,9 +45,9 @@ class Chinese(Speaker):
     def long(self, item: Item) -> str:
         noun = self.story.nouns[item.index].long
         determiner = self.rng.choice(_DETERMINERS)
-        if noun.startswith(("这", "本", "上", "我们", "新")) or "的" in noun:
+        if noun.startswith(("这", "那", "本", "上", "我", "新")) or "的" in noun:
             determiner = self.rng.choice(("", "", "这些", "所有"))
-            if noun.startswith(("这", "本", "我们")):
+            if noun.startswith(("这", "那", "本", "我")):
                 determiner = ""
         return f"{determiner}{self._spaced(noun)}" if determiner else noun
 
@@ -58,7 +58,8 @@ class Chinese(Speaker):
 
     def pronoun(self, item: Item) -> str:
         if item.step < 0:
-            return self.rng.choice(("它们", "这些" + self.story.nouns[item.index].short))
+            noun = self.story.nouns[item.index].short
+            return "它" if noun.startswith(("这", "那")) else self.rng.choice(("它们", "这些" + noun))
         return self.rng.choice(("结果", "得到的" + self.short(item), "它们", "这些" + self.short(item)))
 
     def everything(self) -> str:
@@ -221,7 +222,8 @@ def _narrative(talk: Chinese) -> str:
     intro = ""
     if given:
         noun = talk.story.nouns[given[0].index].long
-        measured = talk.rng.choice(("一批", "一些", "几百份", "不少", "")) if "的" not in noun[:4] else ""
+        bare = "的" not in noun[:4] and not noun.startswith(("这", "那", "新", "第"))
+        measured = talk.rng.choice(("一批", "一些", "几百份", "不少", "")) if bare else ""
         talk.named.add(given[0])
         intro = talk.rng.choice(_CONTEXTS).format(x=measured + noun)
     return intro + _text(_body(talk, first=talk.rng.choice(("请", "需要", "想", "希望", "我要", "先", ""))))
@@ -315,7 +317,10 @@ def _object_first(talk: Chinese) -> str:
     lead = ""
     if given:
         place = talk.rng.choice(("在附件里，", "已经上传，", "放在共享目录了，", "都准备好了，", "给你了，"))
-        lead = talk.long(given[0]) + place
+        named = talk.long(given[0])
+        lead = named + (
+            place.replace("都", "") if named.startswith(("这张", "这段", "这份", "这篇", "那")) else place
+        )
         talk.named.add(given[0])
     return lead + _text(_body(talk, first=talk.rng.choice(("请", "帮我", "", "需要"))))
 

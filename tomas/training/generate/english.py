@@ -24,6 +24,11 @@ _OBJECT = re.compile(
 )
 """Where the data are an object, and may be called "them": not before a verb, not after "of"."""
 _ASKED = re.compile(r"\b(are|do|can|would|is) \{in\}")
+_SEVERAL = re.compile(
+    r"\b(each|among|which|one|best|all|some) of\b|"
+    r"\b(each|among|apart|together|duplicates?|copies|doubles|similar|deduplicate)\b"
+)
+"""Phrases for several things."""
 _POSSESSED = re.compile(r"\b(our|my|the|this|last|in)\b")
 
 
@@ -82,11 +87,18 @@ class English(Speaker):
         if form == "noun":
             return self._noun(step)
         choices = [phrase for phrase in tool.english if self._usable(step, phrase)] or list(tool.english)
+        singular = self._singular(step)
+        if singular:
+            choices = [
+                item for item in choices if not _SEVERAL.search(f"{item.verb} {item.object} {item.tail}")
+            ] or choices
         if form == "passive":
             choices = [phrase for phrase in choices if _passivable(phrase)] or choices
         if form == "gerund":
             choices = [phrase for phrase in choices if " and " not in f"{phrase.object} {phrase.tail}"] or choices
         phrase = self.rng.choice(choices)
+        if singular:
+            phrase = Phrase(phrase.verb, _agreeing(phrase.object), _agreeing(phrase.tail))
         words = self.story.values(step, f"{phrase.object} {phrase.tail}")
         nouns = self.nouns(
             step, pronouns=pronouns and bool(_OBJECT.search(f"{phrase.object} {phrase.tail}".strip()))
@@ -111,11 +123,13 @@ class English(Speaker):
     def question(self, step: int) -> str:
         """One step as a question without its mark, where its tool answers one; else as a request."""
         tool = self.tool(step)
-        asked = tool.questions[0]
+        singular = self._singular(step)
+        asked = [text for text in tool.questions[0] if not (singular and _SEVERAL.search(text))]
         plain = all(not items for items in self.story.world.nodes[step].sources[1:])
         if not asked or not plain or self.rng.random() < 0.2:
             return f"{self.rng.choice(('can you', 'could you', 'would you'))} {self.clause(step)}"
         template = self.rng.choice(asked)
+        template = _agreeing(template) if singular else template
         words = self.story.values(step, template)
         return filled(
             template,
@@ -138,6 +152,16 @@ class English(Speaker):
         self.story.arguments.setdefault(step, {})
         named = self.short(Item(step, 0, ""))
         return f"{named} {self.rng.choice(('of', 'of', 'of', 'from'))} {join(parts)}" if parts else named
+
+    def _singular(self, step: int) -> bool:
+        """Whether the first port reads one thing that is called by a singular."""
+        items = self.story.sources(step) if self.tool(step).inputs else ()
+        if len(items) != 1:
+            return False
+        item = items[0]
+        if item.step < 0:
+            return not is_plural(self.story.nouns[item.index].long)
+        return not is_plural(self.tool(item.step).outputs[item.index].english)
 
     def _usable(self, step: int, phrase: Phrase) -> bool:
         """Optional inputs that are bound should be said, by a phrase that has a slot for them."""
@@ -162,6 +186,24 @@ class English(Speaker):
             return tool.noun
         word = "from" if tool.gathers else "of"
         return f"{tool.noun} {word} {names['in']}" if "in" in names else tool.noun
+
+
+def _agreeing(template: str) -> str:
+    """A template for one thing: verbs and pronouns that belong to ``{in}`` in the singular."""
+    text = (
+        re.sub(r"\{in\} are\b", "{in} is", template).replace("are {in}", "is {in}").replace("do {in}", "does {in}")
+    )
+    if not text.startswith(("what does", "how does", "can ", "which does")):
+        text = re.sub(r"\{in\} (show|mean|need|look|stand|cover|affect|bind|use|want|sound)\b", r"{in} \1s", text)
+        text = text.replace("{in} have", "{in} has")
+    text = re.sub(r"\bthey (\w+)", _it, text)
+    return text if "{labels}" in text else re.sub(r"\bthem\b", "it", text)
+
+
+def _it(match: re.Match[str]) -> str:
+    """``they look`` → ``it looks``."""
+    verb = match[1]
+    return f"it {({'are': 'is', 'were': 'was', 'have': 'has', 'can': 'can'}).get(verb, verb + 's')}"
 
 
 def _passivable(phrase: Phrase) -> bool:

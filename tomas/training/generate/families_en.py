@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from tomas.training.generate.english import English, Form, sentence
@@ -162,7 +163,9 @@ def _narrative(talk: English) -> str:
         named = talk.long(item)
         talk.named.add(item)
         contexts = [
-            text for text in _CONTEXTS if is_plural(noun.short) or ("{s}" not in text and "have" not in text)
+            text
+            for text in _CONTEXTS
+            if is_plural(noun.short) or not re.search(r"\{s\}|have been piling|them", text)
         ]
         intro = talk.rng.choice(contexts).format(x=named, X=capital(named), s=noun.short)
     opening = talk.rng.choice(

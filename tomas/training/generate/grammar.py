@@ -57,6 +57,8 @@ def participle(verb: str) -> str:
 def is_plural(noun: str) -> bool:
     """Whether a noun phrase is a plural: its head is the word before the first preposition."""
     words = noun.split()
+    if len(words) > 1 and words[-1].endswith("ed"):
+        words = words[:-1]
     head = words[-1]
     for place, word in enumerate(words):
         if word in ("of", "in", "on", "from", "for", "with", "our", "per", "by") and place:

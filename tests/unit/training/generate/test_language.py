@@ -150,3 +150,16 @@ def test_splits_are_by_family_and_by_tool() -> None:
     assert split_of(group_of("en.plain", [trained, held])) == "test"
     assert split_of(group_of("zh.topic", [by_split["valid"][0]])) == "valid"
     assert split_of_tool("registry.vision/anything") == "train"
+
+
+def test_one_thing_is_spoken_of_in_the_singular() -> None:
+    seen = 0
+    for story in stories("en", 250):
+        task = FAMILIES_EN["plain"](English(story))
+        for noun in story.nouns:
+            if not is_plural(noun.long) and noun.long in task:
+                seen += 1
+                assert f"these {noun.short}" not in task
+                assert f"the {noun.short} are " not in task
+                assert f"each of the {noun.short}" not in task
+    assert seen > 20
