@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -80,7 +81,10 @@ def backgrounds(samples: Mapping[str, Sequence[Sample]], now: datetime) -> dict[
 
 def _window(values: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Median and high quantile of all points, each of shape (1, channels)."""
-    return np.median(values, axis=1)[None], np.quantile(values, HIGH, axis=1, method="higher")[None]
+    ordered, last = np.sort(values, axis=1), values.shape[1] - 1
+    # The quantile is the next higher reading.
+    high = ordered[:, math.ceil(HIGH * last - 1e-9)]
+    return (ordered[:, last // 2] + ordered[:, -(-last // 2)])[None] / 2, high[None]
 
 
 def _learned(points: int, group: list[tuple[str, CleanSeries]]) -> dict[str, Background]:

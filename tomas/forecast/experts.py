@@ -1,4 +1,4 @@
-"""Simple forecasters of evenly spaced series, each giving quantiles from its own past errors.
+"""Simple forecasters of evenly spaced series, each giving a distribution drawn from the series' own past.
 
 All of them are vectorised over series, origins, and horizons, since a plan asks for every resource of every bin
 at once and each forecast back-tests all experts. An origin ``o`` sees the points before index ``o`` and no others;
@@ -10,7 +10,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["EXPERTS", "LEAST_POINTS", "QUICK", "expert_quantiles"]
+from tomas.forecast.analogs import lively_alike, shaped_alike
+from tomas.forecast.pool import ATOMS, atoms_of
+
+__all__ = ["EXACT", "EXPERTS", "LEAST_POINTS", "QUICK", "expert_atoms"]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -18,82 +21,94 @@ IntArray = npt.NDArray[np.int64]
 LEAST_POINTS = 8
 """Points an origin must see at least."""
 _ERRORS = 96
-"""Newest past errors that an expert's quantiles come from."""
+"""Newest past errors that an expert's distribution comes from."""
 _WINDOWS = (1, 4, 12, 36, 144)
-_LONG = 144
-_REVERSION = 288
-"""Pairs from which the speed of return to the long mean is estimated."""
-_ALIKE = 48
+_SEEN = 144
+"""Points whose range, widened by a quarter on each side, bounds the regressions."""
 _LAGS = 24
 _FIT = 384
-"""Points that the regression is fitted to."""
+"""Points that the regressions are fitted to."""
+_RIDGES = (0.3, 3.0)
+"""Strengths relative to the mean square of the regressors."""
 
 EXPERTS = (
     *(f"window of {size}" for size in _WINDOWS),
     "last value",
-    "last value, recent errors",
     "mean of 3",
-    "mean reversion",
-    "last value, like moments",
-    "mean of 3, like moments",
+    "last value, as lively",
+    "mean of 3, as lively",
+    "16 analogs",
+    "64 analogs",
+    "32 analogs of the mean of 3",
+    "32 analogs' values",
     "regression on lags",
+    "stiff regression on lags",
 )
-"""What each row of :func:`expert_quantiles` is."""
-QUICK = 9
+"""What each row of :func:`expert_atoms` is."""
+EXACT = np.array(["window" in name or "values" in name for name in EXPERTS])
+"""The experts that say nothing but values that the series has had."""
+QUICK = len(_WINDOWS) + 2
 """So many of the first experts take little time."""
 
 
-def expert_quantiles(
-    values: FloatArray, origins: IntArray, horizons: IntArray, levels: FloatArray, *, experts: int = len(EXPERTS)
-) -> FloatArray:
-    """Quantiles of the first ``experts`` experts, of shape (series, origins, experts, horizons, levels).
+def expert_atoms(values: FloatArray, origins: IntArray, horizons: IntArray, *, quick: bool = False) -> FloatArray:
+    """Atoms of the experts' distributions, of shape (series, origins, experts, horizons, atoms).
 
     A horizon longer than half of the points has the errors of that half.
 
     :param values: shape (series, points), finite.
     :param origins: numbers of points seen, each at least :data:`LEAST_POINTS`.
     :param horizons: steps ahead, from 1.
-    :param levels: ascending, between 0 and 1.
-    :param experts: :data:`QUICK`, or all.
+    :param quick: only the first :data:`QUICK` experts.
     """
     series, points = values.shape
-    result = np.empty((series, len(origins), experts, len(horizons), len(levels)))
-    for row, size in enumerate(_WINDOWS):
-        index = _newest(origins, size, size)
-        result[:, :, row] = _sorted_quantiles(values[:, index], levels)[:, :, None]
-    means = _moving_means(values, (3, 12, _LONG))
-    short, long = means[3], means[_LONG]
-    now = origins - 1
+    experts = QUICK if quick else len(EXPERTS)
+    result = np.empty((series, len(origins), experts, len(horizons), len(ATOMS)))
     reaches = np.minimum(horizons, max(1, points // 2))
-    rows = np.arange(series)[:, None, None]
-    row = len(_WINDOWS)
-    if experts > QUICK:
-        # Known for every horizon, so that one choice and one fit serve them all.
-        known = np.maximum(origins - int(reaches.max()), 1)
-        alike = _alike(values, now, known)
-        fitted, fitted_errors = _regression(values, means, now, known, reaches)
-    for column, reach in enumerate(reaches.tolist()):
-        ahead = _shifted(values, reach)
-        ends = np.maximum(origins - reach, 1)
-        index = _newest(ends, _ERRORS, _ERRORS)
-        error, short_error = ahead - values, ahead - short
-        pull = _reversion(values - long, ahead - long, ends)
-        reverting = long[:, now] + pull * (values[:, now] - long[:, now])
-        samples = [
-            (values[:, now], error[:, index]),
-            (values[:, now], error[:, index[:, : _ERRORS // 4]]),
-            (short[:, now], short_error[:, index]),
-            # The share that is left differs between origins, so these errors are formed per origin.
-            (reverting, (ahead - long)[:, index] - pull[:, :, None] * (values - long)[:, index]),
-        ]
-        if experts > QUICK:
-            samples += [
-                (values[:, now], error[rows, alike]),
-                (short[:, now], short_error[rows, alike]),
-                (fitted[:, :, column], fitted_errors[:, :, column]),
-            ]
-        for place, (centre, sample) in enumerate(samples):
-            result[:, :, row + place, column] = centre[:, :, None] + _sorted_quantiles(sample, levels)
+    now = origins - 1
+    means = _moving_means(values, (3, 12, 144))
+    short = means[3]
+    # By horizon on the third axis: the value then, and which points had seen it at each origin.
+    ahead = np.stack([_shifted(values, reach) for reach in reaches.tolist()], axis=1)
+    newest = np.stack([_newest(np.maximum(origins - reach, 1), _ERRORS) for reach in reaches.tolist()], axis=1)
+    column = np.arange(len(reaches))[None, :, None]
+
+    def future(index: IntArray) -> FloatArray:
+        """Values ahead of points: (origins, horizons, n) for all series alike."""
+        return np.asarray(ahead[:, column, index])
+
+    row = 0
+    for size in _WINDOWS:
+        result[:, :, row] = atoms_of(values[:, _newest(origins, size)])[:, :, None]
+        row += 1
+    then = future(newest)
+    for centre in (values, short):
+        result[:, :, row] = centre[:, now, None, None] + atoms_of(then - centre[:, newest])
+        row += 1
+    if quick:
+        return result
+    # Known for every horizon, so that one choice and one fit serve them all.
+    known = np.maximum(origins - int(reaches.max()), 1)
+    each = np.arange(series)[:, None, None]
+    lively, shaped = lively_alike(values, now, known), shaped_alike(values, origins, known)
+
+    def drawn(centre: FloatArray, index: IntArray, share: float) -> FloatArray:
+        """What came after the given points, moved by a share of how much the centre has moved since."""
+        after = ahead.transpose(0, 2, 1)[each, index].swapaxes(2, 3)
+        base = share * centre
+        return np.asarray(base[:, now, None, None] + atoms_of(after - base[each, index][:, :, None]))
+
+    for centre, index, share in (
+        (values, lively, 1.0),
+        (short, lively, 1.0),
+        (values, shaped[..., :16], 1.0),
+        (values, shaped, 1.0),
+        (short, shaped[..., :32], 0.85),
+        (values, shaped[..., :32], 0.0),
+    ):
+        result[:, :, row] = drawn(centre, index, share)
+        row += 1
+    result[:, :, row:] = _regressions(values, means, ahead, now, known)
     return result
 
 
@@ -102,26 +117,15 @@ def _shifted(values: FloatArray, reach: int) -> FloatArray:
     return np.concatenate([values[:, reach:], np.repeat(values[:, -1:], reach, axis=1)], axis=1)
 
 
-def _newest(ends: IntArray, size: int, width: int) -> IntArray:
+def _newest(ends: IntArray, size: int) -> IntArray:
     """Indices of the last ``size`` points before each end; where there are fewer, they repeat evenly."""
     length = np.minimum(ends, size)[:, None]
-    return np.asarray(ends[:, None] - 1 - np.arange(width)[None, :] % length)
-
-
-def _sorted_quantiles(sample: FloatArray, levels: FloatArray) -> FloatArray:
-    """Quantiles over the last axis by linear interpolation; several times faster than ``np.quantile``."""
-    ordered = np.sort(sample, axis=-1)
-    # Plotting positions (i + 0.5) / n, so that small samples are not too narrow.
-    place = np.clip(levels * ordered.shape[-1] - 0.5, 0, ordered.shape[-1] - 1)
-    left = np.floor(place).astype(np.int64)
-    right = np.minimum(left + 1, ordered.shape[-1] - 1)
-    share = place - left
-    return np.asarray(ordered[..., left] * (1 - share) + ordered[..., right] * share)
+    return np.asarray(ends[:, None] - 1 - np.arange(size)[None, :] % length)
 
 
 def _moving_means(values: FloatArray, sizes: tuple[int, ...]) -> dict[int, FloatArray]:
     """Means of up to ``size`` points ending at each point."""
-    totals = _totals(values)
+    totals = np.concatenate([np.zeros((len(values), 1)), np.cumsum(values, axis=1)], axis=1)
     ends = np.arange(1, totals.shape[1])
     result = {}
     for size in sizes:
@@ -130,64 +134,34 @@ def _moving_means(values: FloatArray, sizes: tuple[int, ...]) -> dict[int, Float
     return result
 
 
-def _totals(values: FloatArray) -> FloatArray:
-    return np.concatenate([np.zeros((len(values), 1)), np.cumsum(values, axis=1)], axis=1)
+def _regressions(
+    values: FloatArray, means: dict[int, FloatArray], ahead: FloatArray, now: IntArray, known: IntArray
+) -> FloatArray:
+    """Ridge regressions of the value ahead on lags and means, all relative to the mean of 3, with their own errors.
 
-
-def _alike(values: FloatArray, now: IntArray, known: IntArray) -> IntArray:
-    """Indices of known points after which the series had moved lately about as much as it has now.
-
-    Movement is the logarithm of the mean absolute change of the last 3 and of the last 12 points; age counts too.
+    Fitted at every origin for all horizons at once; shape (series, origins, regressions, horizons, atoms).
     """
-    change = np.abs(np.diff(values, axis=1, prepend=values[:, :1]))
-    size = (_totals(np.abs(values) + change)[:, now + 1] / (now + 1))[:, :, None]
-    means = _moving_means(change, (3, 12))
-    places = np.arange(values.shape[1])
-    distance = np.repeat((now[:, None] - places)[None] / 300.0, len(values), axis=0)
-    for mean in means.values():
-        # The floor is of what the origin saw, so that nothing later is used.
-        moved = np.log(np.maximum(mean, 0.0)[:, None, :] + 1e-3 * size + 1e-12)
-        at_origin = np.take_along_axis(moved, np.broadcast_to(now[None, :, None], (*moved.shape[:2], 1)), axis=2)
-        distance += np.abs(moved - at_origin)
-    distance = np.where(places[None, :] < known[:, None], distance, np.inf)
-    count = min(_ALIKE, values.shape[1])
-    best = np.argpartition(distance, count - 1, axis=-1)[..., :count]
-    return np.asarray(np.minimum(best, known[None, :, None] - 1))
-
-
-def _regression(
-    values: FloatArray, means: dict[int, FloatArray], now: IntArray, known: IntArray, reaches: IntArray
-) -> tuple[FloatArray, FloatArray]:
-    """Ridge regression of the change ahead on lags and means, fitted at every origin for all horizons at once.
-
-    Forecasts of shape (series, origins, horizons); errors of the fit with an axis more.
-    """
+    short = means[3]
     padded = np.concatenate([np.repeat(values[:, :1], _LAGS - 1, axis=1), values], axis=1)
-    window = np.lib.stride_tricks.sliding_window_view(padded, _LAGS, axis=1)[..., :-1]
-    lags = np.concatenate([window, np.stack(list(means.values()), axis=-1)], axis=-1) - values[:, :, None]
-    change = np.stack([_shifted(values, reach) for reach in reaches.tolist()], axis=-1) - values[:, :, None]
-    width = lags.shape[-1]
-    forecast = np.empty((len(values), len(now), len(reaches)))
-    errors = np.empty((*forecast.shape, _ERRORS))
+    window = np.lib.stride_tricks.sliding_window_view(padded, _LAGS, axis=1)
+    regressors = np.concatenate([window, np.stack([means[12], means[144]], axis=-1)], axis=-1) - short[:, :, None]
+    target = ahead.transpose(0, 2, 1) - short[:, :, None]
+    width = regressors.shape[-1]
+    centres = np.empty((len(values), len(now), len(_RIDGES), ahead.shape[1]))
+    errors = np.empty((*centres.shape, _ERRORS))
     for column, (at, end) in enumerate(zip(now.tolist(), known.tolist(), strict=True)):
         begin = max(0, end - _FIT)
-        x, y = lags[:, begin:end], change[:, begin:end]
-        gram = x.transpose(0, 2, 1) @ x
-        ridge = 0.03 * np.trace(gram, axis1=1, axis2=2) / width + 1e-9
-        weight = np.linalg.solve(gram + ridge[:, None, None] * np.eye(width), x.transpose(0, 2, 1) @ y)
-        forecast[:, column] = values[:, at, None] + (lags[:, at, None] @ weight)[:, 0]
-        left = (y - x @ weight).transpose(0, 2, 1)
-        errors[:, column] = left[..., (end - begin - 1) - np.arange(_ERRORS) % (end - begin)]
-    return forecast, errors
-
-
-def _reversion(deviation: FloatArray, ahead: FloatArray, known: IntArray) -> FloatArray:
-    """Share of the deviation from the long mean that is left at a horizon, by least squares, within 0 and 1."""
-
-    def window(products: FloatArray) -> FloatArray:
-        totals = _totals(products)
-        return np.asarray(totals[:, known] - totals[:, np.maximum(known - _REVERSION, 0)])
-
-    both, own = window(deviation * ahead), window(deviation * deviation)
-    safe = np.where(own > 1e-12, own, 1.0)
-    return np.asarray(np.where(own > 1e-12, np.clip(both / safe, 0.0, 1.0), 1.0))
+        x, y = regressors[:, begin:end], target[:, begin:end]
+        gram, moment = x.transpose(0, 2, 1) @ x, x.transpose(0, 2, 1) @ y
+        size = np.trace(gram, axis1=1, axis2=2)[:, None, None] / width * np.eye(width)
+        recent = (end - begin - 1) - np.arange(_ERRORS) % (end - begin)
+        for row, ridge in enumerate(_RIDGES):
+            weight = np.linalg.solve(gram + ridge * size + 1e-9 * np.eye(width), moment)
+            centres[:, column, row] = short[:, at, None] + (regressors[:, at, None] @ weight)[:, 0]
+            errors[:, column, row] = (y[:, recent] - x[:, recent] @ weight).transpose(0, 2, 1)
+    found = centres[..., None] + atoms_of(errors)
+    seen = values[:, _newest(now + 1, min(_SEEN, values.shape[1]))]
+    low, high = seen.min(axis=-1), seen.max(axis=-1)
+    margin = 0.25 * (high - low)
+    # A regression may run away where the series leaves what it was fitted to.
+    return np.clip(found, (low - margin)[:, :, None, None, None], (high + margin)[:, :, None, None, None])

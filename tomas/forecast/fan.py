@@ -58,7 +58,7 @@ def fan(series: CleanSeries, capacity: FloatArray, ahead_s: float) -> Fan:
     length = use.shape[1]
     reach = int(np.clip(round(ahead_s / step), 1, length // 3))
     steps = np.unique(np.round(np.geomspace(1, reach, 12)).astype(np.int64))
-    now = forecast_quantiles(use, steps, FAN_LEVELS, spacing=max(1, reach // 2))
+    now = forecast_quantiles(use, steps, FAN_LEVELS, spacing=max(1, reach // 2), review=True)
     before = forecast_quantiles(use[:, :-reach], steps, FAN_LEVELS, spacing=max(1, reach // 2))
     times = series.last_s + step * np.arange(1 - length, 1)
     return Fan(

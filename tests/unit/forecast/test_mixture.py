@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from tomas.errors import DataError
 from tomas.forecast import forecast_quantiles
-from tomas.forecast.experts import EXPERTS, LEAST_POINTS, QUICK, expert_quantiles
-from tomas.forecast.mixture import LEVELS, misses, pinball, pit_bounds
+from tomas.forecast.experts import EXPERTS, LEAST_POINTS, QUICK, expert_atoms
+from tomas.forecast.mixture import LEVELS
+from tomas.forecast.pool import ATOMS, misses, pinball, pit_bounds
 
 STEPS = np.arange(1, 13)
 
@@ -31,16 +32,21 @@ def rolling(series: list[np.ndarray], origins: range) -> tuple[np.ndarray, np.nd
 
 @pytest.mark.parametrize("make", [walk, noise])
 def test_ninety_per_cent_intervals_hold_about_ninety_per_cent(make) -> None:
-    quantiles, truth = rolling([make(500, seed) for seed in range(8)], range(300, 488, 12))
-    below, above = misses(*pit_bounds(quantiles, LEVELS, truth), LEVELS)
-    assert 0.87 <= 1 - (below + above).mean() <= 0.93
+    series = np.stack([make(500, seed) for seed in range(24)])
+    inside = []
+    for origin in range(300, 488, 24):
+        found, truth = forecast_quantiles(series[:, :origin], STEPS), series[:, origin : origin + 12]
+        below, above = misses(*pit_bounds(found.quantiles, LEVELS, truth), LEVELS)
+        inside.append(1 - (below + above).mean())
+    assert 0.87 <= np.mean(inside) <= 0.93
 
 
 def test_a_series_that_is_mostly_zero_keeps_its_zeros() -> None:
     draw = np.random.default_rng(3)
     series = np.where(draw.random(600) < 0.2, draw.uniform(20, 90, 600), 0.0)
     quantiles, truth = rolling([series], range(400, 588, 12))
-    assert np.median(quantiles[..., :10]) < 1.0
+    assert (quantiles[..., :10] == 0).all()
+    assert (quantiles[..., -1] > 0).mean() > 0.1
     last = np.abs(truth - series[np.arange(400, 588, 12) - 1][:, None]).mean() / 2
     assert pinball(quantiles, LEVELS, truth).mean() < 0.7 * last
 
@@ -70,9 +76,10 @@ def test_experts_at_an_origin_do_not_see_beyond_it() -> None:
     values, other = walk(300)[None], walk(300)[None].copy()
     other[:, 200:] += 100
     origins = np.array([120, 200])
-    for experts in (QUICK, len(EXPERTS)):
-        seen = expert_quantiles(values, origins, STEPS, LEVELS, experts=experts)
-        assert np.allclose(seen, expert_quantiles(other, origins, STEPS, LEVELS, experts=experts))
+    for quick, experts in ((True, QUICK), (False, len(EXPERTS))):
+        seen = expert_atoms(values, origins, STEPS, quick=quick)
+        assert seen.shape == (1, 2, experts, 12, len(ATOMS))
+        assert np.allclose(seen, expert_atoms(other, origins, STEPS, quick=quick))
 
 
 def test_series_of_a_batch_do_not_touch_each_other() -> None:
