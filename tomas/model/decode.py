@@ -166,7 +166,8 @@ class Decoder:
             ports = []
             for q, port in enumerate(self.given.candidates[tool].inputs):
                 taken = [n for n in range(len(sources)) if fits[s, q, n] and float(chances[s, q, n]) > _BOUND]
-                if not taken and port.required and bool(fits[s, q].any()):
+                # Without inputs in the request a port may be left open: that input is still to be given.
+                if not taken and port.required and self.given.inputs and bool(fits[s, q].any()):
                     taken = [int(chances[s, q].argmax())]
                 ports.append(tuple(sources[n] for n in taken))
             found.append(tuple(ports))

@@ -1,0 +1,39 @@
+"""Texts are encoded once in evaluation, alike with and without that memory, and anew once weights may change."""
+
+from __future__ import annotations
+
+import torch
+
+from tests.unit.model import world
+from tomas.model.batch import collate
+from tomas.model.network import PlannerNetwork
+from tomas.model.tokenizer import TextTokenizer
+
+
+def test_what_is_remembered_is_what_would_be_encoded(network: PlannerNetwork, tokenizer: TextTokenizer) -> None:
+    batch = collate(world.examples()[:2], tokenizer, network.config)
+    other = collate(world.examples()[4:6], tokenizer, network.config)
+    with torch.inference_mode():
+        first = network(batch).tools
+        network(other)
+        again = network(batch).tools
+    with torch.no_grad():
+        network.train()
+        fresh = network(batch).tools
+        network.eval()
+    assert len(network.left._texts) == 0
+    assert float((first - again).abs().max()) < 1e-5
+    assert float((first - fresh).abs().max()) < 1e-5
+
+
+def test_changed_weights_are_seen(network: PlannerNetwork, tokenizer: TextTokenizer) -> None:
+    batch = collate(world.examples()[:1], tokenizer, network.config)
+    with torch.inference_mode():
+        before = network(batch).tools
+        assert len(network.left._texts) > 0
+    network.train()
+    with torch.no_grad():
+        network.left.text.value.weight.mul_(-1.0)
+    network.eval()
+    with torch.inference_mode():
+        assert float((network(batch).tools - before).abs().max()) > 1e-3
