@@ -11,7 +11,7 @@ from tests.system.airflow_checks import TOOL, errors_in_log, instance, plan_of, 
 from tomas.demo.stack import Stack
 from tomas.schema import ExecutionRecord, Outcome, Plan, WorkerClass, pool_slots
 
-ENOUGH_GB = 2.0
+ENOUGH_GB = 4.0
 
 
 @contextmanager
@@ -107,7 +107,7 @@ def test_a_try_that_holds_too_few_slots_goes_back_for_them(stack: Stack) -> None
 
 
 def test_what_breaks_with_all_memory_of_its_bin_fails_without_another_try(stack: Stack) -> None:
-    dag_id, cap_gb = "probe_gorge", 1.0
+    dag_id, cap_gb = "probe_gorge", 1.5
     with one_bin(stack, cap_gb):
         run_id = stack.trigger(dag_id)
         assert stack.wait_run(dag_id, run_id) == "failed"
@@ -118,7 +118,11 @@ def test_what_breaks_with_all_memory_of_its_bin_fails_without_another_try(stack:
     assert len(rows) == len(requested) < 7, "the six retries are not used up"
     assert rows[-1]["pool_slots"] == 100
     reason = errors_in_log(stack, instance(stack, dag_id, run_id, TOOL, 0), dag_id, run_id)
-    for part in ("hit its memory limit of 1.00 GB", "all the memory of its bin small_1", "declare a larger worker"):
+    for part in (
+        f"hit its memory limit of {cap_gb:.2f} GB",
+        "all the memory of its bin small_1",
+        "declare a larger worker",
+    ):
         assert part in reason
     summary = errors_in_log(stack, instance(stack, dag_id, run_id, "plan_run.results"), dag_id, run_id)
     assert "all the memory of its bin small_1" in summary
