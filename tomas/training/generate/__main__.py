@@ -61,6 +61,8 @@ def main(
     rate = count / max(1e-9, spent - labelling)
     print(f"{count} examples in {spent - labelling:.1f} s of a processor ({rate:.0f} per second)", end="")
     print(f"; labels {labelling:.1f} s, {labeller.summary()}" if labeller else "")
+    if labeller:
+        print(f"makespan against the best schedule: {labeller.ratios()}")
     for title in ("language", "family", "answer", "steps", "edges"):
         shares = [(key.partition(":")[2], number) for key, number in counts.items() if key.startswith(f"{title}:")]
         print(f"{title}: " + ", ".join(f"{key} {100 * number / count:.1f} %" for key, number in sorted(shares)))

@@ -16,6 +16,8 @@ _CORES = (1, 2, 4, 8, 16, 32)
 _NAMES = ("cpu-small", "cpu-large", "gpu", "highmem", "spot", "batch", "general", "burst", "edge", "night")
 _SHAPES = ("free", "flat", "ramp up", "ramp down", "bursts", "waves", "steps", "outage", "naive", "noise")
 _WEIGHTS = (18, 12, 11, 11, 11, 9, 10, 6, 6, 6)
+_EMPTIED = 0.5
+"""How often the last cell is all free, as other work ends some day; a step of a whole bin must wait for it."""
 _NAIVE_CORES = np.array([8, 8, 8, 8, 16, 16, 16, 16]) / 16.0
 _NAIVE_SM = np.array([0.5, 0.5, 0.5, 0.8, 0.8, 0.8, 1.0, 1.0])
 _NAIVE_GPU_GB = np.array([40, 40, 40, 60, 60, 60, 80, 80]) / 80.0
@@ -109,6 +111,8 @@ def _curve(rng: Random, numeric: np.random.Generator, shape: str, cells: int) ->
         load = np.clip(np.cumsum(numeric.normal(0.0, 0.08, cells)) + u[0], 0.0, 0.95)
     if shape != "outage":
         load[-1] = min(load[-1], 0.5)
+    if rng.random() < _EMPTIED:
+        load[-1] = 0.0
     weights = 0.6 + 0.4 * numeric.random((4, 1))
     weights[0] = 1.0
     if shape == "outage":

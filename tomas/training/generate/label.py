@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
+from statistics import fmean, median
 
 from tomas.errors import PlanError
 from tomas.model.example import ModeCard, PlanningExample, StepModes
@@ -100,6 +101,7 @@ class Labeller:
         """:param folder: where labels are kept, one line each by the hash of their problem; None: nowhere."""
         self.spent_s = 0.0
         self._solved = self._kept = self._infeasible = self._proven = 0
+        self._ratios: dict[str, list[float]] = {name: [] for name in ("labelled", "fastest", "cheapest")}
         self._labels: dict[str, list[object]] = {}
         self._path = folder / f"labels-{_VERSION}.jsonl" if folder else None
         if self._path is not None:
@@ -120,6 +122,32 @@ class Labeller:
         proven = f"{100 * self._proven / self._solved:.0f} % of them proven optimal" if self._solved else "none"
         return f"{self._solved} solved ({proven}), {self._kept} kept ones, {self._infeasible} without a schedule"
 
+    def ratios(self) -> str:
+        """How long plans take in the labelled, the fastest and the cheapest modes, against the best schedule."""
+        parts = []
+        for name, values in self._ratios.items():
+            found = [value for value in values if math.isfinite(value)]
+            mean = f"{fmean(found):.2f} (median {median(found):.2f})" if found else "none"
+            parts.append(f"{name} {mean}, {len(values) - len(found)} of {len(values)} infeasible")
+        return "; ".join(parts)
+
+    def _compare(
+        self,
+        label: Label,
+        parents: Sequence[Sequence[int]],
+        modes: Sequence[Sequence[ModeCard]],
+        fleet: Fleet,
+        step_ms: float,
+    ) -> None:
+        picks = {
+            "labelled": label.chosen,
+            "fastest": [min(range(len(cards)), key=lambda place: cards[place].p90_ms) for cards in modes],
+            "cheapest": [min(range(len(cards)), key=lambda place: cards[place].cost) for cards in modes],
+        }
+        for name, pick in picks.items():
+            made = _listed(parents, modes, fleet, step_ms, {step: (place,) for step, place in enumerate(pick)})
+            self._ratios[name].append(made.makespan_ms / label.makespan_ms if made else math.inf)
+
     def _label(self, made: Generated) -> PlanningExample:
         example = made.example
         if not example.target.steps:
@@ -136,6 +164,7 @@ class Labeller:
         if label is None:
             self._infeasible += 1
             return example
+        self._compare(label, parents, modes, made.fleet, step_ms)
         steps = tuple(
             replace(step, mode_weights=_weights(cards, own, near), residual=_residual(law, size, cards[own]))
             for step, cards, own, near, law, size in zip(

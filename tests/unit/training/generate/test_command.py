@@ -24,6 +24,7 @@ def test_it_writes_labelled_examples_and_says_what_they_are(tmp_path: Path) -> N
     assert "30 examples in" in done.stdout
     assert "labels" in done.stdout
     assert "answer: plan" in done.stdout
+    assert "labelled 1.00 (median 1.00), 0 of" in done.stdout
     examples = list(read_examples(out))
     assert len(examples) == 30
     assert {example.given.language for example in examples} == {"zh"}
