@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from tomas.errors import DataError
 from tomas.forecast.experts import EXACT, EXPERTS, LEAST_POINTS, expert_atoms
-from tomas.forecast.pool import ATOMS, pinball, pool_levels, pool_pit
+from tomas.forecast.pool import atom_loss, pinball, pool_levels, pool_pit
 
 __all__ = ["LEVELS", "Forecast", "forecast_quantiles"]
 
@@ -99,9 +99,9 @@ def forecast_quantiles(
     tested = np.arange(points - longest, least_seen - 1, -step)[:origins][::-1]
     atoms = expert_atoms(values, np.append(tested, points), horizons, quick=quick)
     least = np.minimum(values.min(axis=1), 0.0)[:, None, None]
-    atoms = np.maximum(atoms, least[:, None, :, :, None])
+    np.maximum(atoms, least[:, None, :, :, None], out=atoms)
     truth = values[:, tested[:, None] + horizons[None, :] - 1]
-    losses = pinball(atoms[:, :-1], ATOMS, truth[:, :, None]).mean(axis=-1)
+    losses = atom_loss(atoms[:, :-1], truth[:, :, None])
     total, mass = _totals(losses, -(-longest // step))
     # Of a series that is mostly zero, moving a value or averaging some would smear the zeros.
     smears = (values == 0).mean(axis=1)[:, None] > _MOSTLY_ZERO

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["ATOMS", "atoms_of", "misses", "pinball", "pit_bounds", "pool_levels", "pool_pit"]
+__all__ = ["ATOMS", "atom_loss", "atoms_of", "misses", "pinball", "pit_bounds", "pool_levels", "pool_pit"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -65,6 +65,13 @@ def pool_pit(atoms: FloatArray, weights: FloatArray, truth: FloatArray) -> tuple
     below = (weights * (atoms < value).mean(axis=-1)).sum(axis=-2)
     upto = (weights * (atoms <= value).mean(axis=-1)).sum(axis=-2)
     return below, upto
+
+
+def atom_loss(atoms: FloatArray, truth: FloatArray) -> FloatArray:
+    """Mean quantile loss over atoms, about half the CRPS; ``atoms`` has one axis more than ``truth``."""
+    off = truth[..., None] - atoms
+    tilt = off @ ((ATOMS - 0.5) / len(ATOMS))
+    return np.asarray(0.5 * np.abs(off, out=off).mean(axis=-1) + tilt)
 
 
 def pinball(quantiles: FloatArray, levels: FloatArray, truth: FloatArray) -> FloatArray:

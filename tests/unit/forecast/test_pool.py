@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tomas.forecast.pool import ATOMS, atoms_of, pinball, pool_levels, pool_pit
+from tomas.forecast.pool import ATOMS, atom_loss, atoms_of, pinball, pool_levels, pool_pit
 
 LEVELS = np.array([[0.05, 0.3, 0.5, 0.8, 0.95]])
 COUNT = len(ATOMS)
@@ -64,3 +64,9 @@ def test_rows_of_a_pool_do_not_touch_each_other() -> None:
 
 def test_quantile_loss_by_hand() -> None:
     assert pinball(np.array([1.0, 3.0]), np.array([0.1, 0.9]), np.array(2.0)) == pytest.approx([0.1, 0.1])
+
+
+def test_the_loss_over_atoms_is_the_mean_of_their_quantile_losses() -> None:
+    draw = np.random.default_rng(4)
+    atoms, truth = draw.normal(size=(3, 2, COUNT)), draw.normal(size=(3, 2))
+    assert np.allclose(atom_loss(atoms, truth), pinball(atoms, ATOMS, truth).mean(axis=-1))
