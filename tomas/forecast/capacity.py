@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from itertools import groupby
+from operator import attrgetter
 from typing import Literal
 
 import numpy as np
@@ -55,8 +57,9 @@ def forecast(
     :param naive: take the fixed curves instead of samples.
     """
     by_bin: dict[str, list[Sample]] = {}
-    for sample in samples:
-        by_bin.setdefault(sample.bin, []).append(sample)
+    # Read by bin, they come in runs of one bin each.
+    for name, run in groupby(samples, attrgetter("bin")):
+        by_bin.setdefault(name, []).extend(run)
     held: dict[str, list[Reservation]] = {}
     for item in reservations:
         held.setdefault(item.bin, []).append(item)

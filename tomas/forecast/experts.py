@@ -66,7 +66,7 @@ def expert_atoms(values: FloatArray, origins: IntArray, horizons: IntArray, *, q
     result = np.empty((series, len(origins), experts, len(horizons), len(ATOMS)))
     reaches = np.minimum(horizons, max(1, points // 2))
     now = origins - 1
-    means = _moving_means(values, (3, 12, 144))
+    means = _moving_means(values, (3,) if quick else (3, 12, 144))
     short = means[3]
     # By horizon on the third axis: the value then, and which points had seen it at each origin.
     ahead = np.stack([_shifted(values, reach) for reach in reaches.tolist()], axis=1)
