@@ -152,14 +152,19 @@ class LearnedSizer:
 
     def _add_rows(self, profiles: Iterable[ProfileRow]) -> None:
         """Given rows stand aside; measured ones are runs, unless this sizer was fitted when they were known."""
-        before = {name for name, runs in self._runs.items() if runs.ended}
-        for row in rounds(profiles):
+        known = {name for name, runs in self._runs.items() if runs.ended}
+        given, fresh = [], []
+        for row in profiles:
             if row.source is not ProfileSource.MEASURED:
-                self._given.setdefault(row.tool, []).append(run_of_row(row))
-            elif row.tool not in before or (
+                given.append(row)
+            elif row.tool not in known or (
                 self._until is not None and row.measured_at is not None and row.measured_at >= self._until
             ):
-                self.observe(row.tool, run_of_row(row))
+                fresh.append(row)
+        for row in rounds(given):
+            self._given.setdefault(row.tool, []).append(run_of_row(row))
+        for row in rounds(fresh):
+            self.observe(row.tool, run_of_row(row))
 
     # --- answers --------------------------------------------------------------------------------------------
 
