@@ -203,8 +203,7 @@ def _targets(
         count = len(target.steps)
         a["gate"][b, :count] = STEP
         a["gate"][b, count] = REFUSE if target.refuse else END
-        if not target.refuse:
-            a["gate"][b, steps + 1] = TEXT if texts[b] else END
+        a["gate"][b, steps + 1] = TEXT if texts[b] else END
         a["ready"][b] = _ready(target, steps, tools)
         for s, step in enumerate(target.steps):
             a["edges"][b, s, list(step.parents)] = 1.0

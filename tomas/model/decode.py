@@ -213,7 +213,7 @@ def decode(
 
     :param max_steps: at most so many steps; None takes ``model.limits.max_steps``, which is the most in any case.
     :param modes: gives the modes of the drafted steps, for the allocation pass; None asks for none.
-    :param explain: whether the explanation is written as well.
+    :param explain: whether the explanation is written as well, of a refusal too.
     :param repeats: whether a tool may be chosen more than once.
     :raises DataError: the request exceeds ``model.limits``.
     """
@@ -231,7 +231,7 @@ def decode(
             decoder.choose(tool)
         steps = decoder.finish(modes)
         steps = [replace(step, confidence=sure) for step, sure in zip(steps, confidences, strict=True)]
-        explanation = decoder.explain() if explain and steps else ""
+        explanation = decoder.explain() if explain else ""
     return Drafted(tuple(steps), not steps, refusal, explanation, decoder.passes)
 
 

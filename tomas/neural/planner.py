@@ -126,7 +126,8 @@ class NeuralPlanner:
             best = sorted(range(len(given.candidates)), key=lambda k: -float(given.retrieval[k]))[:3]
             nearest = ", ".join(given.candidates[k].name for k in best)
             raise NoToolMatches(
-                f"The model finds no tool for the task, and is sure of that to {drafted.refusal:.0%}.",
+                f"The model finds no tool for the task, and is sure of that to {drafted.refusal:.0%}."
+                + (f" It says: {drafted.explanation}" if drafted.explanation else ""),
                 remedy=f"Nearest are {nearest}; name what to do with words of theirs, or add a tool that does it.",
             )
         usable, remedies = usable_tools(allowed, request)

@@ -77,7 +77,8 @@ def _example(number: int, registry: Registry) -> PlanningExample:
                 sources = [Source(0, 0)] if port.name == "records" else [Source(1, 0)]
             bindings.append(tuple(sources))
         steps.append(StepTarget(names.index(name), parents, tuple(bindings), arguments))
-    target = PlanningTarget(tuple(steps), refuse=not steps, explanation=f"Plan {number}." if steps else "")
+    told = f"Plan {number}." if steps else "Nobody books."
+    target = PlanningTarget(tuple(steps), refuse=not steps, explanation=told)
     return PlanningExample(given, target, id=str(number))
 
 

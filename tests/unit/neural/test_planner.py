@@ -67,6 +67,7 @@ def test_a_refusal_is_an_answer(settings: Settings, registry: Registry) -> None:
     request = PlanRequest(task=KNOWN[5][0], inputs=TEXTS)
     with pytest.raises(NoToolMatches, match="The model finds no tool") as caught:
         make_plan(request, store=None, registry=registry, settings=settings)
+    assert "Nobody books." in caught.value.what
     assert "Nearest are" in caught.value.remedy
 
 
