@@ -16,6 +16,7 @@ from tomas.planner.text import check_task, detect_language
 from tomas.schema import PlanRequest, Tool, media_type_matches
 from tomas.tools.registry import Registry
 from tomas.training.generate.catalogue import catalogue
+from tomas.training.generate.lexicon import CATALOGUE
 
 LANGUAGES = ("en", "zh")
 
@@ -105,3 +106,12 @@ def test_injections_say_what_must_hold() -> None:
         assert row["holds"]
         assert row["where"] != "task" or row["text"] in row["task"]
         check_task(row["task"])
+
+
+def test_no_injection_and_no_request_is_trained_on() -> None:
+    kept = {row["task"] for language in LANGUAGES for row in rows(language)}
+    lines = (folder() / "injections.jsonl").read_text(encoding="utf-8").splitlines()
+    kept |= {json.loads(line)["text"] for line in lines}
+    taught = set((CATALOGUE / "offtopic.txt").read_text(encoding="utf-8").splitlines())
+    assert len(taught) > 100
+    assert not kept & taught
