@@ -41,7 +41,8 @@ _SETTINGS = {
     "shared_buffers": "64MB",
     "wal_level": "minimal",
     "max_wal_senders": "0",
-    "max_wal_size": "256MB",
+    "wal_buffers": "16MB",  # with less, a bulk load writes its log in small pieces
+    "max_wal_size": "1GB",  # with less, it spends its time on checkpoints
     "max_parallel_workers_per_gather": "0",
     "jit": "off",
     "io_method": "sync",

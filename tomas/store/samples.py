@@ -340,6 +340,8 @@ def refresh_statistics(cur: cursor, table: str, columns: Sequence[str] = ()) -> 
     :param columns: those that queries select by; none means all, which takes longer.
     """
     cur.execute("SET LOCAL statement_timeout = 0")
+    # Each page that is looked at is written once more, hint bits and all; autovacuum looks closer in its own time.
+    cur.execute("SET LOCAL default_statistics_target = 10")
     names = sql.SQL(" ({})").format(sql.SQL(", ").join(map(sql.Identifier, columns))) if columns else sql.SQL("")
     cur.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(table)) + names)
 
