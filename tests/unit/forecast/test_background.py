@@ -111,3 +111,14 @@ def test_a_bin_that_nobody_else_uses_has_a_flat_curve() -> None:
     result = curve(samples(np.full(120, 8.0)))
     assert (len(result), result.source, result.spread) == (1, "learned", 0)
     assert result.at(NOW) == Resources(cpu_cores=16, cpu_mem_gb=56)
+
+
+def test_samples_of_a_bin_that_vanished_change_nothing() -> None:
+    good = samples(walk(120, 5))
+    assert curve(good + samples(walk(120, 6), name="gone_1")) == curve(good)
+
+
+def test_a_bin_that_comes_back_goes_on_where_it_was_and_its_absence_is_no_plateau() -> None:
+    used = walk(160, 7)
+    away = [item.model_copy(update={"at": item.at - timedelta(hours=5)}) for item in samples(used)[:80]]
+    assert curve(away + samples(used)[80:]) == curve(samples(used))
