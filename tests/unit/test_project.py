@@ -46,7 +46,7 @@ def test_the_wheel_carries_everything_a_deployment_needs(wheel: zipfile.ZipFile)
     static = {str(path.relative_to(ROOT)) for path in (ROOT / "tomas/airflow/static").rglob("*") if path.is_file()}
     assert static
     assert static <= names
-    assert "tomas/py.typed" in names
+    assert {"tomas/py.typed", "tomas/configs/tiny.yaml", "tomas/configs/qwen2_5_7b.yaml"} <= names
 
 
 def test_the_wheel_announces_its_entry_points(wheel: zipfile.ZipFile) -> None:
