@@ -49,6 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--plain", action="store_true", help="leave the optional sentence encoder out")
     parser.add_argument("--minutes", type=float, default=19.0, help="of training, at most")
     parser.add_argument("--epochs", type=int, default=8, help="of training the network, at most")
+    parser.add_argument("--tune-epochs", type=int, default=6, help="of training the encoder's upper layers")
     parser.add_argument("--candidates", type=int, default=16, help="tools that the network sees of all")
     parser.add_argument("--limit", type=int, help="plan only the first so many requests")
     parser.add_argument("--no-baselines", action="store_true", help="leave the baselines out")
@@ -86,7 +87,16 @@ def _chains(options: argparse.Namespace) -> dict[str, object]:
         spent: dict[str, float] = {}
         if taught:
             config = _config(options.epochs, options.candidates)
-            spent = fit(taught, cards, folder, config, encoder=encoder, minutes=options.minutes, console=_console)
+            spent = fit(
+                taught,
+                cards,
+                folder,
+                config,
+                encoder=encoder,
+                tune_epochs=options.tune_epochs,
+                minutes=options.minutes,
+                console=_console,
+            )
         checkpoint = load_checkpoint(folder)
         prior = load_prior(checkpoint.files)
         planned = plan(requests, cards, checkpoint, prior, _console)

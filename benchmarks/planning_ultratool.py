@@ -49,18 +49,26 @@ def fit(
     config: NeuralConfig,
     *,
     encoder: SentenceEncoder | None,
+    tune_epochs: int,
     minutes: float,
     console: Console,
 ) -> dict[str, float]:
     """Learn from requests with their plans, and write a checkpoint to ``folder``.
 
+    :param tune_epochs: for which the encoder's upper layers are trained further; 0: not at all.
     :param minutes: for all of it, in wall time; the network gets what the memory leaves.
     :return: seconds of processor time by part.
     :raises DataError: a plan names an unknown tool.
     """
     begun, cpu = time.monotonic(), time.process_time()
     known = [KnownRequest(item.task, item.plan) for item in requests]
-    memory, recalls = PlanMemory.fit(known, encoder=encoder)
+    with _bar(console) as bar:
+        shown = bar.add_task("memory", total=1.0)
+
+        def tuned(share: float) -> None:
+            bar.update(shown, completed=share, description="upper layers of the encoder")
+
+        memory, recalls = PlanMemory.fit(known, encoder=encoder, tune_epochs=tune_epochs, report=tuned)
     spent = {"memory_cpu_s": round(time.process_time() - cpu, 1)}
     console.print(f"memory of {len(known)} requests: {spent['memory_cpu_s']} s of processor time")
     most = config.model.limits.max_candidates
@@ -76,9 +84,7 @@ def fit(
     valid, taught = ([examples[row] for row in rows] for rows in (order[:held], order[held:]))
     left = minutes - (time.monotonic() - begun) / 60.0
     cpu = time.process_time()
-    with Progress(
-        TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console, transient=False
-    ) as bar:
+    with _bar(console) as bar:
         shown = bar.add_task("network", total=1.0)
 
         def report(step: Step) -> None:
@@ -141,6 +147,10 @@ def _example(
     )
     given = PlanningInput(request.task, "en", tuple(shown), chosen, precedents=precedents)
     return PlanningExample(given, PlanningTarget(steps), id=request.id)
+
+
+def _bar(console: Console) -> Progress:
+    return Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console)
 
 
 def _told(step: Step) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
+from torch import Tensor
 
 from tomas.errors import ModelUnavailable
 from tomas.model.example import FloatArray
@@ -78,6 +79,28 @@ class SentenceEncoder:
                 means = [(states[layer] * real).sum(dim=1) / real.sum(dim=1) for layer in LAYERS]
                 found[rows] = torch.stack(means, dim=1).numpy()
         return found
+
+    def lower_states(self, texts: Sequence[str]) -> list[Tensor]:
+        """States of each text's tokens below the upper layers, (tokens, width) in half precision."""
+        found: list[Tensor] = [torch.empty(0)] * len(texts)
+        order = sorted(range(len(texts)), key=lambda number: len(texts[number]))
+        with torch.inference_mode():
+            for begin in range(0, len(order), _BATCH):
+                rows = order[begin : begin + _BATCH]
+                encodings = self._tokenizer.encode_batch([texts[row] for row in rows])
+                mask = torch.tensor([item.attention_mask for item in encodings])
+                states = self._model.embeddings(torch.tensor([item.ids for item in encodings]))
+                bias = torch.zeros(mask.shape).masked_fill(mask == 0, -1e9)[:, None, None]
+                for layer in self._model.encoder.layer[: LAYERS[0]]:
+                    made = layer(states, bias)
+                    states = made[0] if isinstance(made, tuple) else made
+                for row, state, real in zip(rows, states, mask.sum(dim=1).tolist(), strict=True):
+                    found[row] = state[:real].half()
+        return found
+
+    def upper_layers(self) -> Any:
+        """The layers above :meth:`lower_states`."""
+        return self._model.encoder.layer[LAYERS[0] :]
 
 
 @cache

@@ -8,26 +8,29 @@ them by addition. The requests themselves are not kept, only hashes of their wor
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
 
 from tomas.errors import DataError, ModelUnavailable
 from tomas.model.example import FloatArray, Precedent, ToolCard
 from tomas.model.prior import PRIOR_FILE, LexicalPrior
 from tomas.model.prior_encoder import SentenceEncoder, installed_encoder
 from tomas.model.prior_terms import TermTable
+from tomas.model.prior_tuned import TunedReader, tune
 
 __all__ = ["KnownRequest", "PlanMemory", "Recall"]
 
-_WEIGHTS = "prior.safetensors"
+_WEIGHTS, _TUNED = "prior.safetensors", "prior_tuned.safetensors"
 _RIDGE = 0.3
 _VECTOR_SHARPNESS = 1.0
 _MOST_PRECEDENTS = 48
@@ -58,6 +61,14 @@ class Recall:
     plans: tuple[tuple[tuple[str, ...], float], ...]
 
 
+class Evidence(NamedTuple):
+    """Chances of tools, links and plans, each of shape (tasks, number of them)."""
+
+    tools: NDArray[np.float64]
+    links: NDArray[np.float64]
+    plans: NDArray[np.float64]
+
+
 class PlanMemory:
     """Known requests; built by :meth:`fit`, or loaded from a checkpoint."""
 
@@ -73,6 +84,7 @@ class PlanMemory:
         centre: FloatArray | None,
         encoder: SentenceEncoder | None,
         temperature: float,
+        tuned: TunedReader | None = None,
     ) -> None:
         """:param dual: coefficients of each known request for each plan, shape (requests, plans).
 
@@ -81,15 +93,23 @@ class PlanMemory:
         self._table, self._plans, self._dual = table, _Plans(plans), dual
         self._vectors, self._centre, self._encoder = vectors, centre, encoder
         self.temperature = temperature
+        self._tuned = tuned
         self._lexical = LexicalPrior()
         self._last: tuple[str, Recall] | None = None
 
     @classmethod
     def fit(
-        cls, known: Sequence[KnownRequest], *, encoder: SentenceEncoder | None = None
+        cls,
+        known: Sequence[KnownRequest],
+        *,
+        encoder: SentenceEncoder | None = None,
+        tune_epochs: int = 0,
+        report: Callable[[float], None] | None = None,
     ) -> tuple[PlanMemory, list[Recall]]:
         """Remember requests.
 
+        :param tune_epochs: epochs for which the encoder's upper layers are trained on the requests; 0: not at all.
+        :param report: is told the share of that training that is done.
         :return: the memory, and for each request what a memory would say that has not seen it (nor the others of
             its fold): a network that is trained on what a memory says of its own requests trusts it too much.
         :raises DataError: fewer than ten requests, or one without a plan.
@@ -121,6 +141,11 @@ class PlanMemory:
             encoder=encoder,
             temperature=temperature,
         )
+        if encoder is not None and tune_epochs:
+            right = (plans.right @ plans.tools, plans.right @ plans.links, plans.of_request)
+            tasks = [item.task for item in known]
+            count = len(plans.names)
+            memory._tuned = tune(encoder, tasks, right, count, epochs=tune_epochs, report=report)
         return memory, recalls
 
     def recall(self, task: str) -> Recall:
@@ -133,7 +158,11 @@ class PlanMemory:
             kernel = kernel + _likeness(vector, self._vectors)[0].astype(np.float32)
         regressed = (kernel @ self._dual)[None].astype(np.float64)
         usable = np.ones(len(self._plans.names), np.bool_)
-        found = self._plans.recalls(regressed, usable, self.temperature)[0]
+        evidence = self._plans.evidence(regressed)
+        if self._tuned is not None:
+            told = self._tuned.chances([task])
+            evidence = Evidence(*((a + b) / 2.0 for a, b in zip(evidence, told, strict=True)))
+        found = self._plans.recalls(evidence, usable, self.temperature)[0]
         self._last = (task, found)
         return found
 
@@ -153,12 +182,16 @@ class PlanMemory:
             "plans": [list(names) for names in self._plans.names],
             "temperature": self.temperature,
             "encoder": self._encoder.version if self._encoder is not None else None,
+            "tuned": self._tuned is not None,
         }
         arrays: dict[str, NDArray[Any]] = {**self._table.arrays(), "dual": self._dual}
         if self._vectors is not None and self._centre is not None:
             arrays |= {"vectors": self._vectors, "centre": self._centre}
         weights: bytes = save({name: np.ascontiguousarray(value) for name, value in arrays.items()})
-        return {PRIOR_FILE: json.dumps(head).encode(), _WEIGHTS: weights}
+        files = {PRIOR_FILE: json.dumps(head).encode(), _WEIGHTS: weights}
+        if self._tuned is not None:
+            files[_TUNED] = save_tensors({name: value.clone() for name, value in self._tuned.state_dict().items()})
+        return files
 
     @classmethod
     def load(cls, head: Mapping[str, Any], files: Mapping[str, Path]) -> PlanMemory:
@@ -190,7 +223,12 @@ class PlanMemory:
                 encoder=encoder,
                 temperature=float(head["temperature"]),
             )
-        except (OSError, KeyError, ValueError, TypeError, SafetensorError) as error:
+            if head.get("tuned") and encoder is not None:
+                known = memory._plans
+                tuned = TunedReader(encoder, known.tools.shape[1], known.links.shape[1], len(plans))
+                tuned.load_state_dict(load_tensors(files[_TUNED].read_bytes()))
+                memory._tuned = tuned.eval()
+        except (OSError, KeyError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
             raise ModelUnavailable(f"The prior's {_WEIGHTS} is damaged: {error}.", remedy=_REMEDY) from None
         if dual.shape != (size, len(plans)):
             raise ModelUnavailable(f"The prior's {_WEIGHTS} is not of its {PRIOR_FILE}.", remedy=_REMEDY)
@@ -223,8 +261,8 @@ class _Plans:
         place = {names: number for number, names in enumerate(self.names)}
         self.of_request = np.array([place[names] for names in plans], dtype=np.int64)
         self._tool_names = list(dict.fromkeys(name for names in self.names for name in names))
-        self._tools = _incidence([list(dict.fromkeys(names)) for names in self.names])
-        self._links = _incidence([list(pairwise(names)) for names in self.names])
+        self.tools = _incidence([list(dict.fromkeys(names)) for names in self.names])
+        self.links = _incidence([list(pairwise(names)) for names in self.names])
         self._sets = _incidence([[frozenset(names)] for names in self.names])
 
     @property
@@ -232,22 +270,21 @@ class _Plans:
         """One per request at its plan, shape (requests, plans)."""
         return np.eye(len(self.names))[self.of_request]
 
-    def scores(self, regressed: NDArray[np.float64], usable: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """Expected worth of every plan: tools and links that it shares with the right one, equality of sets."""
-        tools, links, sets = (regressed @ m for m in (self._tools, self._links, self._sets))
-        size = self._tools.sum(axis=1)
-        worth: NDArray[np.float64] = (
-            2.0 * tools @ self._tools.T - 0.9 * size + 0.5 * links @ self._links.T + sets @ self._sets.T
-        )
-        return np.where(usable, worth + 0.5 * regressed, -np.inf)
+    def evidence(self, regressed: NDArray[np.float64]) -> Evidence:
+        """Tools and links add up from the plans that hold them."""
+        return Evidence(regressed @ self.tools, regressed @ self.links, regressed)
 
-    def recalls(
-        self, regressed: NDArray[np.float64], usable: NDArray[np.bool_], temperature: float
-    ) -> list[Recall]:
-        """Tools and plans by their chances, per row of regressed plans."""
-        chances = np.clip(regressed @ self._tools, 0.0, 1.0)
+    def scores(self, evidence: Evidence, usable: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Expected worth of every plan: tools and links that it shares with the right one, equality of sets."""
+        tools, links, plans = evidence
+        worth = 2.0 * tools @ self.tools.T - 0.9 * self.tools.sum(axis=1) + 0.5 * links @ self.links.T
+        return np.where(usable, worth + plans @ self._sets @ self._sets.T + 0.5 * plans, -np.inf)
+
+    def recalls(self, evidence: Evidence, usable: NDArray[np.bool_], temperature: float) -> list[Recall]:
+        """Tools and plans by their chances, per row of the evidence."""
+        chances = np.clip(evidence.tools, 0.0, 1.0)
         odds = np.log((chances + _EVEN) / (1.0 - chances + _EVEN))
-        weights = _softmax(self.scores(regressed, usable) / temperature)
+        weights = _softmax(self.scores(evidence, usable) / temperature)
         found = []
         for row, weight in zip(odds, weights, strict=True):
             best = np.argsort(-weight, kind="stable")[:_MOST_PRECEDENTS]
@@ -281,7 +318,8 @@ def _cross_fit(kernel: NDArray[np.float64], plans: _Plans) -> tuple[list[Recall]
         dual = _solve(kernel[np.ix_(~out, ~out)], right[~out])
         regressed[out] = kernel[np.ix_(out, ~out)] @ dual
         usable[out] = right[~out].any(axis=0)
-    scores = plans.scores(regressed, usable)
+    evidence = plans.evidence(regressed)
+    scores = plans.scores(evidence, usable)
     seen = usable[np.arange(count), plans.of_request]
     if not seen.any():
         temperature = 1.0
@@ -290,8 +328,7 @@ def _cross_fit(kernel: NDArray[np.float64], plans: _Plans) -> tuple[list[Recall]
         rows, wanted = scores[seen], plans.of_request[seen]
         losses = [-np.log(_softmax(rows / t)[np.arange(len(rows)), wanted] + 1e-9).mean() for t in tried]
         temperature = float(tried[int(np.argmin(losses))])
-    found = [plans.recalls(regressed[row : row + 1], usable[row : row + 1], temperature)[0] for row in range(count)]
-    return found, temperature
+    return plans.recalls(evidence, usable, temperature), temperature
 
 
 def _solve(kernel: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:

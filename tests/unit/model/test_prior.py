@@ -154,6 +154,39 @@ def test_the_encoder_puts_like_meanings_together() -> None:
     assert memory.precedents("Postpone my wake-up from six to ten.", CARDS)[0].tools == (1, 0)
 
 
+def test_upper_layers_trained_further_agree_with_the_plans_and_are_kept(tmp_path: Path) -> None:
+    encoder = installed_encoder()
+    if encoder is None:
+        pytest.skip("the optional extra “encoder” is not installed")
+    told: list[float] = []
+    before = {name: value.clone() for name, value in encoder.upper_layers().state_dict().items()}
+    memory, _ = PlanMemory.fit(known(), encoder=encoder, tune_epochs=2, report=told.append)
+    assert told == sorted(told)
+    assert told[-1] == 1.0
+    after = encoder.upper_layers().state_dict()
+    assert all(bool((after[name] == value).all()) for name, value in before.items())
+    task = "Postpone my wake-up from six to ten."
+    assert memory.precedents(task, CARDS)[0].tools == (1, 0)
+    files = written(memory, tmp_path)
+    assert "prior_tuned.safetensors" in files
+    loaded = load_prior(files)
+    np.testing.assert_allclose(loaded.scores(task, CARDS), memory.scores(task, CARDS), atol=1e-6)
+    plain, _ = PlanMemory.fit(known(), encoder=encoder)
+    assert float(np.abs(plain.scores(task, CARDS) - memory.scores(task, CARDS)).max()) > 1e-3
+    del files["prior_tuned.safetensors"]
+    with pytest.raises(ModelUnavailable, match="damaged"):
+        load_prior(files)
+
+
+def test_the_lower_states_lead_to_what_the_whole_encoder_says() -> None:
+    encoder = installed_encoder()
+    if encoder is None:
+        pytest.skip("the optional extra “encoder” is not installed")
+    texts = ["Cancel my flight to Xian, please.", "Rain?"]
+    lower = [state.float().mean(dim=0).numpy() for state in encoder.lower_states(texts)]
+    np.testing.assert_allclose(np.stack(lower), encoder.encode(texts)[:, 0], atol=2e-3)
+
+
 def test_an_altered_encoder_is_refused(tmp_path: Path) -> None:
     for name in ("model.safetensors", "tokenizer.json", "config.json"):
         (tmp_path / name).write_bytes(b"{}")
