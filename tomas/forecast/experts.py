@@ -75,15 +75,16 @@ def expert_atoms(values: FloatArray, origins: IntArray, horizons: IntArray, *, q
 
     def future(index: IntArray) -> FloatArray:
         """Values ahead of points: (origins, horizons, n) for all series alike."""
-        return np.asarray(ahead[:, column, index])
+        return np.asarray(np.take(ahead.reshape(series, -1), column * points + index, axis=1))
 
     row = 0
     for size in _WINDOWS:
-        result[:, :, row] = atoms_of(values[:, _newest(origins, size)])[:, :, None]
+        result[:, :, row] = atoms_of(np.take(values, _newest(origins, size), axis=1))[:, :, None]
         row += 1
     then = future(newest)
     for centre in (values, short):
-        result[:, :, row] = centre[:, now, None, None] + atoms_of(then - centre[:, newest])
+        errors = then - np.take(centre, newest, axis=1)
+        result[:, :, row] = centre[:, now, None, None] + atoms_of(errors)
         row += 1
     if quick:
         return result

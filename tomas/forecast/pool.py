@@ -21,8 +21,8 @@ def atoms_of(sample: FloatArray, levels: FloatArray = ATOMS) -> FloatArray:
     place = np.clip(levels * ordered.shape[-1] - 0.5, 0, ordered.shape[-1] - 1)
     left = np.floor(place).astype(np.int64)
     right = np.minimum(left + 1, ordered.shape[-1] - 1)
-    low = ordered[..., left]
-    return np.asarray(low + (ordered[..., right] - low) * (place - left))
+    low = np.take(ordered, left, axis=-1)
+    return np.asarray(low + (np.take(ordered, right, axis=-1) - low) * (place - left))
 
 
 def pool_levels(atoms: FloatArray, weights: FloatArray, levels: FloatArray) -> FloatArray:
