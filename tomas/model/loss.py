@@ -51,7 +51,7 @@ def losses(outputs: Outputs, batch: Batch, weights: LossWeights) -> dict[str, Te
         found["residual"] = _residual_loss(outputs, batch)
     written = targets.text != IGNORE
     if written.any():
-        found["text"] = nnf.cross_entropy(outputs.text[written], targets.text[written])
+        found["text"] = nnf.cross_entropy(outputs.text, targets.text[written])
     factors = weights.model_dump()
     found["total"] = torch.stack([factors[name] * value for name, value in found.items()]).sum()
     return found

@@ -10,7 +10,7 @@ from transformers import DynamicCache
 
 from tomas.model.allocation import AllocationHead
 from tomas.model.backbone import build_backbone
-from tomas.model.batch import Batch
+from tomas.model.batch import IGNORE, Batch
 from tomas.model.config import NeuralConfig
 from tomas.model.heads import ArgumentPointer, BindingPointer, EdgePointer, Gate, ToolPointer
 from tomas.model.latency import LatencyPrediction
@@ -41,7 +41,8 @@ class Outputs:
     :ivar gate: (B, S + 2, 4); the last column is after the end.
     :ivar tools: (B, S + 1, K).
     :ivar modes: (B, S, M), and ``corrections`` (B, S, M, 4).
-    :ivar text: (B, E, vocabulary); the first from END, the next from the explanation's tokens.
+    :ivar text: (n, vocabulary), of the n tokens of all explanations, row by row; the first token of each is told
+        from END, the others from the token before.
     """
 
     gate: Tensor
@@ -239,9 +240,10 @@ class PlannerNetwork(nn.Module):
             plan,
         )
         modes, corrections = self.allocate(chosen, plan.mask, batch.modes, panels)
-        text = states.new_zeros(size, 0, self.backbone.vocab_size)
+        text = states.new_zeros(0, self.backbone.vocab_size)
         if words:
-            text = self.backbone.logits(states[:, layout.prompt + steps + 1 :])
+            # The vocabulary is the widest layer of all: padding is left out.
+            text = self.backbone.logits(states[:, layout.prompt + steps + 1 :][targets.text != IGNORE])
         return Outputs(torch.cat([gate, last], dim=1), tools, outputs, modes, corrections, text)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
