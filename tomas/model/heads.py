@@ -31,7 +31,7 @@ class Gate(nn.Module):
             nn.Dropout(dropout),
             nn.Linear(hidden // 2, 4),
         )
-        self.precedent = nn.Parameter(torch.tensor(1.0))
+        self.precedent = nn.Parameter(torch.tensor(2.0))
 
     def forward(
         self, states: Tensor, pointer: Tensor, scores: Tensor, selectable: Tensor, precedent: Tensor
@@ -69,7 +69,7 @@ class ToolPointer(nn.Module):
         )
         self.retrieval = nn.Parameter(torch.tensor(1.0))
         self.matching = nn.Parameter(torch.tensor([2.0, 2.0]))
-        self.precedent = nn.Parameter(torch.tensor(1.0))
+        self.precedent = nn.Parameter(torch.tensor(2.0))
         self.scale = 1.0 / math.sqrt(width)
 
     def forward(

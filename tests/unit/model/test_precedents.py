@@ -69,7 +69,8 @@ def test_step_decoding_reads_precedents_as_training_does(
             if position < len(right):
                 gain = told.tools[right[position]] - silent.tools[right[position]]
                 scores = precedent_scores(given.precedents, right[:position], len(given.candidates))
-                assert float(gain) == pytest.approx(float(scores[right[position]]), abs=1e-4)
+                weight = float(network.pointer.precedent)
+                assert float(gain) == pytest.approx(weight * float(scores[right[position]]), abs=1e-4)
                 told.choose(right[position])
                 silent.choose(right[position])
         assert float(told.gate[2] - silent.gate[2]) > 2.0
