@@ -15,6 +15,7 @@ import numpy.typing as npt
 from tomas.forecast.mixture import forecast_quantiles
 from tomas.forecast.series import CleanSeries, clean_series
 from tomas.schema import RESOURCE_NAMES, Sample
+from tomas.store import SampleArrays
 
 __all__ = ["HIGH", "LEAST_LEARNED", "LEAST_SAMPLES", "Background", "backgrounds", "bin_series"]
 
@@ -49,8 +50,11 @@ class Background:
     """Forecast, not only the quantiles of the samples."""
 
 
-def bin_series(samples: Sequence[Sample], now: datetime) -> CleanSeries:
+def bin_series(samples: Sequence[Sample] | SampleArrays, now: datetime) -> CleanSeries:
     """The background of one bin's samples as an even series of four channels, in the order of the resources."""
+    if isinstance(samples, SampleArrays):
+        at = samples.at_us / 1e6
+        return clean_series(at, samples.background.T, now_s=now.timestamp(), ahead_s=CLOCKS_S)
     width = len(RESOURCE_NAMES)
     amounts = chain.from_iterable(map(_AMOUNTS, samples))
     table = np.fromiter(amounts, np.float64, width * len(samples)).reshape(-1, width)
@@ -58,7 +62,7 @@ def bin_series(samples: Sequence[Sample], now: datetime) -> CleanSeries:
     return clean_series(at, table.T, now_s=now.timestamp(), ahead_s=CLOCKS_S)
 
 
-def backgrounds(samples: Mapping[str, Sequence[Sample]], now: datetime) -> dict[str, Background]:
+def backgrounds(samples: Mapping[str, Sequence[Sample] | SampleArrays], now: datetime) -> dict[str, Background]:
     """Backgrounds of the bins with at least :data:`LEAST_SAMPLES` usable samples.
 
     :param samples: by bin, in any order.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
 from operator import attrgetter
@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from tomas.forecast.background import HIGH, LEAST_SAMPLES, Background, backgrounds
 from tomas.schema import RESOURCE_NAMES, Bin, CapacityCurve, Reservation, Sample
+from tomas.store import SampleArrays
 
 __all__ = ["CPU_SHARE", "LEAST_SAMPLES", "NAIVE_STEP_MS", "QUANTILE", "forecast"]
 
@@ -35,7 +36,7 @@ _NAIVE = {
 def forecast(
     bins: Sequence[Bin],
     *,
-    samples: Iterable[Sample],
+    samples: Iterable[Sample] | Mapping[str, SampleArrays],
     reservations: Iterable[Reservation],
     start_at: datetime,
     horizon_ms: float,
@@ -51,24 +52,32 @@ def forecast(
     past its end, and still given, belongs to a step that overruns; it is taken to last as long again as it was
     planned.
 
-    :param samples: recent ones, of any bin.
+    :param samples: recent ones, of any bin; or arrays by bin, which take a fraction of the time to read.
     :param reservations: of other plans, still active.
     :param horizon_ms: beyond it the last value holds on; a curve ends earlier where nothing changes.
     :param naive: take the fixed curves instead of samples.
     """
-    by_bin: dict[str, list[Sample]] = {}
-    # Read by bin, they come in runs of one bin each.
-    for name, run in groupby(samples, attrgetter("bin")):
-        by_bin.setdefault(name, []).extend(run)
     held: dict[str, list[Reservation]] = {}
     for item in reservations:
         held.setdefault(item.bin, []).append(item)
     cells = max(1, math.ceil(horizon_ms / step_ms))
-    known = {} if naive else backgrounds(by_bin, start_at)
+    known = {} if naive else backgrounds(_by_bin(samples), start_at)
     return [
         _curve(place, known.get(place.name), held.get(place.name, []), start_at, cells, step_ms, naive)
         for place in bins
     ]
+
+
+def _by_bin(
+    samples: Iterable[Sample] | Mapping[str, SampleArrays],
+) -> Mapping[str, Sequence[Sample] | SampleArrays]:
+    if isinstance(samples, Mapping):
+        return samples
+    by_bin: dict[str, list[Sample]] = {}
+    # Read by bin, they come in runs of one bin each.
+    for name, run in groupby(samples, attrgetter("bin")):
+        by_bin.setdefault(name, []).extend(run)
+    return by_bin
 
 
 def _curve(

@@ -18,12 +18,11 @@ from tomas.schema import (
     PlanRequest,
     ProfileRow,
     Reservation,
-    Sample,
     WorkerClass,
     content_hash,
 )
 from tomas.sizing import LearnedSizer
-from tomas.store import Store, cite_samples
+from tomas.store import SampleArrays, Store, cite_samples
 from tomas.tools.data import load_profiles, load_worker_classes
 from tomas.tools.registry import Registry
 
@@ -54,7 +53,8 @@ class Context:
     """From a step's end to the start of what waits for it or for its room; 0 outside Airflow."""
     bins: Sequence[Bin]
     sizer: LearnedSizer
-    samples: Sequence[Sample]
+    samples: Mapping[str, SampleArrays]
+    """Readings of the workers, by bin."""
     model_version: str | None
     snapshots: dict[str, str]
     superseded: str | None
@@ -121,7 +121,7 @@ def load_context(
         quantile=_UPPER,
     )
     since = now - timedelta(seconds=settings.sampler.recent_s)
-    samples = store.recent_samples(since, until=now, bins=[item.name for item in bins]) if store else []
+    samples = store.sample_arrays(since, until=now, bins=[item.name for item in bins]) if store else {}
     return Context(
         now=now,
         release_at=now + timedelta(milliseconds=t_inf_ms + lag_ms),

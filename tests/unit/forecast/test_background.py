@@ -9,6 +9,7 @@ import numpy as np
 from tomas.forecast import forecast
 from tomas.forecast.background import LEAST_LEARNED, backgrounds
 from tomas.schema import Bin, Resources, Sample
+from tomas.store import SampleArrays
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 CAPACITY = Resources(cpu_cores=16, cpu_mem_gb=64)
@@ -122,3 +123,20 @@ def test_a_bin_that_comes_back_goes_on_where_it_was_and_its_absence_is_no_platea
     used = walk(160, 7)
     away = [item.model_copy(update={"at": item.at - timedelta(hours=5)}) for item in samples(used)[:80]]
     assert curve(away + samples(used)[80:]) == curve(samples(used))
+
+
+def test_arrays_of_readings_give_the_curves_that_objects_give() -> None:
+    readings = [*samples(walk(90, 1)), *samples(walk(20, 2), name="b2")]
+    arrays = {}
+    for name in ("b1", "b2"):
+        own = [item for item in readings if item.bin == name]
+        free, background, reserved = (
+            np.array([list(getattr(item, part)) for item in own]) for part in ("free", "background", "reserved")
+        )
+        at_us = np.array([round(item.at.timestamp() * 1e6) for item in own])
+        arrays[name] = SampleArrays(at_us, free, background, reserved)
+    assert {name: found.learned for name, found in backgrounds(arrays, NOW).items()} == {"b1": True, "b2": False}
+    for name, found in backgrounds({"b1": readings[:90], "b2": readings[90:]}, NOW).items():
+        again = backgrounds(arrays, NOW)[name]
+        np.testing.assert_array_equal(again.high, found.high)
+        np.testing.assert_array_equal(again.median, found.median)
