@@ -109,9 +109,9 @@ class Database:
 
     def _select(self, work: Callable[[cursor], T]) -> T:
         """Run ``work`` that only reads, each statement for itself: BEGIN and COMMIT are trips to the server."""
-        return self._transaction(work, single=True)
+        return self._run(work, repeatable=False, single=True)
 
-    def _transaction(self, work: Callable[[cursor], T], *, repeatable: bool = False, single: bool = False) -> T:
+    def _transaction(self, work: Callable[[cursor], T], *, repeatable: bool = False) -> T:
         """Run ``work`` in one read-committed transaction and commit it.
 
         A pooled connection may have died since its last use. Then ``work`` runs once more on a new one: the
@@ -119,8 +119,10 @@ class Database:
         whether it did: that is retried only where work that is done already does no harm.
 
         :param repeatable: ``work`` finds out by itself what of it is done.
-        :param single: each statement of ``work`` is a transaction of its own.
         """
+        return self._run(work, repeatable=repeatable, single=False)
+
+    def _run(self, work: Callable[[cursor], T], *, repeatable: bool, single: bool) -> T:
         self._after_fork()
         if not self._slots.acquire(timeout=self.settings.statement_timeout_ms / 1000):
             raise StoreUnavailable(
