@@ -98,6 +98,9 @@ class NeuralSettings(_Section):
     """Folder of the checkpoint; None takes the one shipped with TOMAS."""
     device: str = "cpu"
     """As torch names it: ``cpu``, ``cuda``, ``cuda:1``."""
+    threads: Annotated[int, Field(ge=1, le=1024)] = 1
+    """Threads of torch in the planner's process. A small model is fastest with one; on a busy machine two threads
+    that wait for each other were measured twenty times slower."""
     explain: bool = True
     """Whether the model writes an explanation after the plan; it takes longer than the plan itself."""
 

@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
+import torch
+
 from tomas.config import NeuralSettings, get_settings, shared_file
 from tomas.errors import ConfigError, DataError, ModelUnavailable, NoToolMatches
 from tomas.model.checkpoint import Checkpoint, load_checkpoint
@@ -151,6 +153,7 @@ class NeuralPlanner:
                     folder = self._folder()
                 except ConfigError as error:
                     raise ModelUnavailable(error.what, remedy="Train it: make train-tiny.") from None
+                torch.set_num_threads(self._settings.threads)
                 checkpoint = load_checkpoint(folder, device=self._settings.device)
                 self._loaded = checkpoint, load_prior(checkpoint.files)
             return self._loaded
