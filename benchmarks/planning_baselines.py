@@ -75,12 +75,14 @@ def mlp_of_vectors(
     torch.manual_seed(0)
     vectors = torch.from_numpy(encode([item.task for item in train])).flatten(1)
     mean, spread = vectors.mean(dim=0), vectors.std(dim=0) + 1e-6
-    words = nn.EmbeddingBag(_BUCKETS, 256, mode="sum", sparse=False)
+    words = nn.EmbeddingBag(_BUCKETS, 256, mode="sum", sparse=True)
     nn.init.normal_(words.weight, std=0.02)
     first, last = nn.Linear(vectors.shape[1], 256), nn.Linear(256, len(names))
     nn.init.constant_(last.bias, -4.0)
-    model = nn.ModuleList([words, first, last])
-    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
+    optimizers: list[torch.optim.Optimizer] = [
+        torch.optim.SparseAdam(list(words.parameters()), lr=2e-3),
+        torch.optim.Adam([*first.parameters(), *last.parameters()], lr=2e-3),
+    ]
     bags = [_bag(item.task) for item in train]
 
     def logits(rows: Sequence[tuple[Tensor, Tensor]], dense: Tensor, drop: float) -> Tensor:
@@ -95,9 +97,11 @@ def mlp_of_vectors(
         for begin in range(0, len(order), 128):
             rows = order[begin : begin + 128]
             found = logits([bags[row] for row in rows], vectors[rows], 0.4)
-            optimizer.zero_grad()
+            for optimizer in optimizers:
+                optimizer.zero_grad()
             torch.autograd.backward(nnf.binary_cross_entropy_with_logits(found, right[rows]) * len(names))
-            optimizer.step()
+            for optimizer in optimizers:
+                optimizer.step()
     with torch.inference_mode():
         dense = torch.from_numpy(encode([item.task for item in requests])).flatten(1)
         chances = logits([_bag(item.task) for item in requests], dense, 0.0).sigmoid().numpy()
