@@ -29,7 +29,7 @@ __all__ = ["MANIFEST", "Checkpoint", "load_checkpoint", "save_checkpoint", "veri
 MANIFEST = "manifest.json"
 FORMAT_VERSION = 1
 _CONFIG, _TOKENIZER, _WEIGHTS = "config.json", "tokenizer.json", "model.safetensors"
-_REMEDY = "Restore the folder, or train anew (make train-tiny)."
+_REMEDY = "Restore the folder, or name another one in TOMAS__NEURAL__CHECKPOINT."
 
 
 @dataclass(frozen=True)

@@ -151,8 +151,11 @@ class NeuralPlanner:
             if self._loaded is None:
                 try:
                     folder = self._folder()
-                except ConfigError as error:
-                    raise ModelUnavailable(error.what, remedy="Train it: make train-tiny.") from None
+                except ConfigError:
+                    raise ModelUnavailable(
+                        "The neural planner has no weights: none are shipped yet.",
+                        remedy="Name the folder of a trained checkpoint in TOMAS__NEURAL__CHECKPOINT.",
+                    ) from None
                 torch.set_num_threads(self._settings.threads)
                 checkpoint = load_checkpoint(folder, device=self._settings.device)
                 self._loaded = checkpoint, load_prior(checkpoint.files)
