@@ -14,6 +14,7 @@ from tomas.cli import forecast as forecasting
 from tomas.cli import replay as replaying
 from tomas.cli import simulate as simulation
 from tomas.cli import sizes as sizing
+from tomas.cli import train as training
 
 __all__ = ["app"]
 
@@ -33,6 +34,7 @@ app.command("sizes")(sizing.sizes)
 app.command("profile")(data.profile)
 app.command("sampler")(data.sampler)
 app.command("retrain")(data.retrain)
+app.command("train")(training.train)
 app.add_typer(data.registry_app, name="registry", help="The tool registry.")
 data.db_app.command("stats")(history.db_stats)
 data.db_app.command("prune")(history.db_prune)

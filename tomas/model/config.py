@@ -20,6 +20,7 @@ __all__ = [
     "AllocationConfig",
     "ArchitectureConfig",
     "BackboneConfig",
+    "DataConfig",
     "HeadsConfig",
     "LatencyConfig",
     "LimitsConfig",
@@ -232,12 +233,31 @@ class LossWeights(_Section):
     """Expected overload of the proposed modes; the founding document's penalty."""
 
 
+class DataConfig(_Section):
+    """Which examples of the generator are trained on.
+
+    :ivar count: examples that are trained on.
+    :ivar valid: examples of held-out phrasings and tools, for early stopping and calibration.
+    :ivar seed: of the generator; an example is a function of the seed and its number.
+    :ivar labelled_share: of the examples, whose allocations the exact scheduler labels.
+    :ivar prior: that gives the retrieval scores, in training as in planning.
+    """
+
+    count: Count = 20_000
+    valid: Count = 1_000
+    seed: Annotated[int, Field(ge=0)] = 1
+    languages: Literal["en", "zh", "both"] = "both"
+    labelled_share: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.5
+    prior: Literal["lexical"] = "lexical"
+
+
 class TrainingConfig(_Section):
-    """How the model is trained."""
+    """How the model is trained, and on what."""
 
     strategy: Literal["freeze_backbone", "lora", "full_finetune"] = "full_finetune"
     lora: LoraSettings = LoraSettings()
     loss: LossWeights = LossWeights()
+    data: DataConfig = DataConfig()
     epochs: Count = 20
     batch_size: Count = 32
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 2e-3

@@ -87,17 +87,16 @@ class PlannerNetwork(nn.Module):
         self.argument = ArgumentPointer(hidden, d_text, model.heads)
         self.allocation = AllocationHead(hidden, model.temporal.d_temporal, model.allocation, model.dropout)
         self.register_buffer("temperature", torch.ones(()))
-        self._apply_strategy()
+        self.apply_strategy()
 
     temperature: Tensor
     """Divides the tools' logits where a probability is asked for; fitted on held-out examples."""
 
-    def _apply_strategy(self) -> None:
+    def apply_strategy(self) -> None:
+        """Say by ``config.training`` which parameters are trained; adapters are put in once."""
         training = self.config.training
-        if training.strategy == "freeze_backbone":
-            for parameter in self.backbone.parameters():
-                parameter.requires_grad_(False)
-        elif training.strategy == "lora":
+        self.backbone.requires_grad_(training.strategy == "full_finetune")
+        if training.strategy == "lora":
             self.backbone.adapt(training.lora)
 
     @property

@@ -23,7 +23,14 @@ from tomas.model.config import NeuralConfig
 from tomas.model.example import PlanningExample
 from tomas.model.network import PlannerNetwork
 from tomas.model.tokenizer import TextTokenizer
-from tomas.training.neural.state import History, TrainingState, read_state, remove_state, write_state
+from tomas.training.neural.state import (
+    History,
+    TrainingState,
+    own_tensors,
+    read_state,
+    remove_state,
+    write_state,
+)
 
 __all__ = ["Progress", "Trained", "train"]
 
@@ -53,6 +60,7 @@ class Trained:
 
     :ivar epochs: of which the network's weights are: the best on what was held out, else the last.
     :ivar stopped: why it ended: "epochs", "patience" or "minutes".
+    :ivar seconds: wall time, that before an interruption included.
     """
 
     history: History
@@ -71,6 +79,7 @@ def train(
     folder: Path | None = None,
     minutes: float | None = None,
     save_every_s: float = 60.0,
+    keep_state: bool = False,
     report: Callable[[Progress], None] | None = None,
 ) -> Trained:
     """Train a network in place; it is in evaluation mode afterwards, with its best weights.
@@ -80,7 +89,10 @@ def train(
     :param valid: held out; decides early stopping and which epoch's weights are kept.
     :param config: training settings; None takes the network's.
     :param folder: where the state is kept meanwhile; a run with the same settings and data goes on from there.
-    :param minutes: training ends with the first epoch after which another would take longer than this.
+    :param minutes: training ends with the first epoch after which another would take longer than this, the time
+        before an interruption included.
+    :param keep_state: leaves the state in the folder when training has ended, for a caller that has the weights yet
+        to save; the same call then gives the same at once.
     :raises DataError: no examples, one that exceeds the model's limits, or a damaged state.
     """
     if not examples:
@@ -97,11 +109,12 @@ def train(
         resumed = read_state(folder, key, network, optimizer)
         if resumed is not None:
             state, best = resumed
+    before = state.seconds
     per_epoch = math.ceil(len(examples) / settings.batch_size)
     total = per_epoch * settings.epochs
     saved = time.monotonic()
-    stopped = "epochs"
-    while state.epoch < settings.epochs:
+    stopped = state.stopped
+    while not stopped:
         network.train()
         epoch_begun = time.monotonic()
         for number, rows in enumerate(_batches(examples, settings.batch_size, settings.seed, state.epoch)):
@@ -113,6 +126,7 @@ def train(
                 means = {name: value / state.step for name, value in state.sums.items()}
                 report(Progress(state.epoch, settings.epochs, (done + 1) / total, means))
             if folder is not None and time.monotonic() - saved > save_every_s:
+                state.seconds = before + time.monotonic() - begun
                 write_state(folder, state, network, optimizer, best)
                 saved = time.monotonic()
         best = _end_epoch(network, tokenizer, config, valid, state, best)
@@ -120,22 +134,24 @@ def train(
             last = state.history.valid[-1] if valid else None
             share = state.epoch / settings.epochs
             report(Progress(state.epoch - 1, settings.epochs, share, state.history.train[-1], last))
+        now = time.monotonic()
+        state.seconds = before + now - begun
+        if state.epoch >= settings.epochs:
+            state.stopped = "epochs"
+        elif valid and settings.patience and state.epoch - state.best_epoch >= settings.patience:
+            state.stopped = "patience"
+        elif minutes is not None and state.seconds + (now - epoch_begun) > minutes * 60.0:
+            state.stopped = "minutes"
+        stopped = state.stopped
         if folder is not None:
             write_state(folder, state, network, optimizer, best)
             saved = time.monotonic()
-        if valid and settings.patience and state.epoch - state.best_epoch >= settings.patience:
-            stopped = "patience"
-            break
-        now = time.monotonic()
-        if minutes is not None and (now - begun) + (now - epoch_begun) > minutes * 60.0:
-            stopped = "minutes" if state.epoch < settings.epochs else stopped
-            break
     if best is not None:
-        network.load_state_dict(best)
+        network.load_state_dict(best, strict=False)
     network.eval()
-    if folder is not None:
+    if folder is not None and not keep_state:
         remove_state(folder)
-    return Trained(state.history, state.best_epoch if valid else state.epoch, stopped, time.monotonic() - begun)
+    return Trained(state.history, state.best_epoch if valid else state.epoch, stopped, state.seconds)
 
 
 def _step(
@@ -179,7 +195,7 @@ def _end_epoch(
     state.history.valid.append(losses)
     if state.best is None or losses["total"] < state.best:
         state.best, state.best_epoch = losses["total"], state.epoch
-        return {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
+        return {name: value.detach().cpu().clone() for name, value in own_tensors(network).items()}
     return best
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from tomas.errors import DataError
 from tomas.model.network import PlannerNetwork
 
-__all__ = ["History", "TrainingState", "read_state", "remove_state", "write_state"]
+__all__ = ["History", "TrainingState", "own_tensors", "read_state", "remove_state", "write_state"]
 
 _FOLDER = "state"
 _TENSORS, _NUMBERS = "state.safetensors", "state.json"
@@ -38,6 +38,8 @@ class TrainingState:
     :ivar step: batches done of ``epoch``, which is the one under way.
     :ivar sums: losses summed over those batches.
     :ivar best: least validation loss, reached after ``best_epoch`` epochs.
+    :ivar seconds: wall time spent before this process.
+    :ivar stopped: why training has ended; empty while it goes on.
     :ivar key: hash of configuration and data; another run's state is not taken up.
     """
 
@@ -47,7 +49,16 @@ class TrainingState:
     sums: dict[str, float] = field(default_factory=dict)
     best: float | None = None
     best_epoch: int = 0
+    seconds: float = 0.0
+    stopped: str = ""
     history: History = field(default_factory=History)
+
+
+def own_tensors(network: PlannerNetwork) -> dict[str, Tensor]:
+    """What training changes: trained parameters and buffers, but not the frozen weights of a backbone."""
+    named = network.named_parameters(remove_duplicate=False)
+    frozen = {name for name, parameter in named if not parameter.requires_grad}
+    return {name: value for name, value in network.state_dict().items() if name not in frozen}
 
 
 def write_state(
@@ -63,7 +74,7 @@ def write_state(
     for leftover in (place, old):
         shutil.rmtree(leftover, ignore_errors=True)
     place.mkdir()
-    tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
+    tensors = {f"network.{name}": value for name, value in own_tensors(network).items()}
     if best is not None:
         tensors |= {f"best.{name}": value for name, value in best.items()}
     for number, values in optimizer.state_dict()["state"].items():
@@ -104,7 +115,10 @@ def read_state(
         tensors = load_file(found / _TENSORS)
         history = History(**numbers.pop("history"))
         state = TrainingState(**numbers, history=history)
-        network.load_state_dict(_under("network.", tensors))
+        own = _under("network.", tensors)
+        if own.keys() != own_tensors(network).keys():
+            raise ValueError("its tensors are not those of this network")  # noqa: TRY301  (named below)
+        network.load_state_dict(own, strict=False)
         stored = optimizer.state_dict()
         values: dict[int, dict[str, Tensor]] = {}
         for name, value in _under("optimizer.", tensors).items():
