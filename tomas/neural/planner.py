@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 from tomas.config import NeuralSettings, get_settings, shared_file
 from tomas.errors import ConfigError, DataError, ModelUnavailable, NoToolMatches
 from tomas.model.checkpoint import Checkpoint, load_checkpoint
-from tomas.model.decode import decode
+from tomas.model.decode import Decoder, decode
 from tomas.model.drafted import Drafted, DraftedStep
 from tomas.model.example import PlanningInput, Source, StepModes
 from tomas.model.prior import Prior, load_prior
@@ -31,13 +32,16 @@ from tomas.tools.registry import Registry
 __all__ = ["NeuralPlanner"]
 
 SHIPPED = "data/models/tiny"
+_Stamp = tuple[tuple[str, int, int], ...]
+_ASK_AGAIN_S = 60.0
+"""Weights that were missing or altered are looked at again as soon as their folder changes, and after this time."""
 
 
 class NeuralPlanner:
     """Drafts plans with a checkpoint of :mod:`tomas.model`: tools, edges, bindings, arguments, allocations.
 
     The checkpoint is verified and loaded at the first plan, and kept. Where it is missing or altered every draft
-    fails with ModelUnavailable, and the retrieval planner takes over.
+    fails with ModelUnavailable, and the retrieval planner takes over; with restored files it plans again.
     """
 
     kind: ClassVar[str] = "neural"
@@ -46,6 +50,7 @@ class NeuralPlanner:
         self._settings = settings or get_settings().neural
         self._lock = threading.Lock()
         self._loaded: tuple[Checkpoint, Prior] | None = None
+        self._failed: tuple[_Stamp, float, ModelUnavailable] | None = None
 
     @property
     def version(self) -> str:
@@ -92,15 +97,11 @@ class NeuralPlanner:
 
         try:
             drafted = decode(
-                checkpoint.network,
-                checkpoint.tokenizer,
-                given,
-                modes=None if outlook is None else modes,
-                explain=self._settings.explain,
+                checkpoint.network, checkpoint.tokenizer, given, modes=None if outlook is None else modes
             )
         except DataError as error:
             raise NoToolMatches(f"The model cannot read the request: {error.what}", remedy=error.remedy) from None
-        return self._answer(request, allowed, given, drafted)
+        return self._answer(request, allowed, given, drafted, checkpoint)
 
     def _read(
         self,
@@ -122,14 +123,23 @@ class NeuralPlanner:
         return fleet.shown_in(given), fleet
 
     def _answer(
-        self, request: PlanRequest, allowed: dict[str, Tool], given: PlanningInput, drafted: Drafted
+        self,
+        request: PlanRequest,
+        allowed: dict[str, Tool],
+        given: PlanningInput,
+        drafted: Drafted,
+        checkpoint: Checkpoint,
     ) -> Draft:
+        def tell() -> str:
+            return _words(checkpoint, given, drafted) if self._settings.explain else ""
+
         if drafted.refuse:
+            said = tell()
             best = sorted(range(len(given.candidates)), key=lambda k: -float(given.retrieval[k]))[:3]
             nearest = ", ".join(given.candidates[k].name for k in best)
             raise NoToolMatches(
                 f"The model finds no tool for the task, and is sure of that to {drafted.refusal:.0%}."
-                + (f" It says: {drafted.explanation}" if drafted.explanation else ""),
+                + (f" It says: {said}" if said else ""),
                 remedy=f"Nearest are {nearest}; name what to do with words of theirs, or add a tool that does it.",
             )
         usable, remedies = usable_tools(allowed, request)
@@ -141,7 +151,7 @@ class NeuralPlanner:
             f"{name} cannot run here: {remedies[name]}" for name in dict.fromkeys(names) if name in remedies
         ]
         steps = [_skeleton(step, drafted.steps, given, allowed) for step in drafted.steps]
-        return bind_skeleton(steps, request, usable, warnings=warnings, explanation=drafted.explanation)
+        return bind_skeleton(steps, request, usable, warnings=warnings, tell=tell)
 
     def _folder(self) -> Path:
         return self._settings.checkpoint or shared_file(SHIPPED)
@@ -149,17 +159,48 @@ class NeuralPlanner:
     def _load(self) -> tuple[Checkpoint, Prior]:
         with self._lock:
             if self._loaded is None:
-                try:
-                    folder = self._folder()
-                except ConfigError:
-                    raise ModelUnavailable(
-                        "The neural planner has no weights: none are shipped yet.",
-                        remedy="Name the folder of a trained checkpoint in TOMAS__NEURAL__CHECKPOINT.",
-                    ) from None
-                torch.set_num_threads(self._settings.threads)
-                checkpoint = load_checkpoint(folder, device=self._settings.device)
-                self._loaded = checkpoint, load_prior(checkpoint.files)
+                self._loaded = self._read_files()
             return self._loaded
+
+    def _read_files(self) -> tuple[Checkpoint, Prior]:
+        try:
+            folder = self._folder()
+        except ConfigError:
+            raise ModelUnavailable(
+                f"The neural planner has no weights: {SHIPPED} is not there.",
+                remedy="Restore it, or name the folder of a trained checkpoint in TOMAS__NEURAL__CHECKPOINT.",
+            ) from None
+        # Hashing large weights takes long: what was wrong with them is said again until they change.
+        stamp = _stamp(folder)
+        if self._failed is not None and self._failed[0] == stamp and time.monotonic() < self._failed[1]:
+            raise ModelUnavailable(self._failed[2].what, remedy=self._failed[2].remedy)
+        torch.set_num_threads(self._settings.threads)
+        try:
+            checkpoint = load_checkpoint(folder, device=self._settings.device)
+            loaded = checkpoint, load_prior(checkpoint.files)
+        except ModelUnavailable as error:
+            self._failed = stamp, time.monotonic() + _ASK_AGAIN_S, error
+            raise
+        self._failed = None
+        return loaded
+
+
+def _stamp(folder: Path) -> _Stamp:
+    """What shows that files of a folder have changed: names, sizes, times."""
+    try:
+        stats = [(item.name, item.stat()) for item in sorted(folder.iterdir())]
+    except OSError:
+        return ()
+    return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
+
+
+def _words(checkpoint: Checkpoint, given: PlanningInput, drafted: Drafted) -> str:
+    """What the model says after its plan: the chosen steps are fed again, so that no cache is held until then."""
+    with torch.inference_mode():
+        decoder = Decoder(checkpoint.network, checkpoint.tokenizer, given)
+        for step in drafted.steps:
+            decoder.choose(step.tool)
+        return decoder.explain()
 
 
 def _skeleton(

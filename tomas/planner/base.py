@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
@@ -39,7 +40,8 @@ class Draft:
     steps: list[DraftStep]
     outputs: dict[str, StepBinding]
     warnings: list[str] = field(default_factory=list)
-    explanation: str = ""
+    tell: Callable[[], str] | None = field(default=None, compare=False)
+    """The planner's own words about the draft, where it has any; asked for after the plan's release."""
 
 
 class Planner(Protocol):

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import logging
 import threading
 import time
+from collections.abc import Hashable
 from dataclasses import dataclass, field
+from typing import Any
 
-from tomas.errors import ConfigError, NoToolMatches, TaskError, ToolUnavailable, UnboundInput, UnknownToolError
+from tomas.config import Settings, get_settings
+from tomas.errors import (
+    ConfigError,
+    ModelUnavailable,
+    NoToolMatches,
+    TaskError,
+    ToolUnavailable,
+    UnboundInput,
+    UnknownToolError,
+)
 from tomas.planner.base import ContextPlanner, Draft, Planner
 from tomas.planner.outlook import Outlook
 from tomas.planner.retrieval import RetrievalPlanner
@@ -23,6 +35,8 @@ GROUP = "tomas.planners"
 _FAILURES = 3
 _OPEN_S = 60.0
 _SLOW_S = 30.0
+_MODEL_PACKAGES = ("torch", "transformers", "tokenizers", "safetensors")
+"""What the shipped planners with a model cannot do without."""
 
 
 @dataclass
@@ -49,8 +63,11 @@ class Breaker:
             self._opened_at = now if self._failures >= self.failures_allowed else None
 
 
-_breakers: dict[str, Breaker] = {}
-_planners: dict[str, Planner] = {}
+_Key = tuple[str, Hashable]
+"""Kind of a planner, and its own section of the settings."""
+
+_breakers: dict[_Key, Breaker] = {}
+_planners: dict[_Key, Planner] = {}
 _retrieval: dict[float, RetrievalPlanner] = {}
 
 
@@ -60,21 +77,23 @@ def draft(
     """Draft with the planner called ``kind``, else with the retrieval planner.
 
     A planner that finds no tool for the task, or needs one that is not installed, has answered: its refusal stands.
+    One whose weights are missing or altered is asked again each time: it answers soon, and recovers with its files.
 
     :param threshold: least retrieval score of a match.
-    :param outlook: history and forecasts, for planners that look at them.
+    :param outlook: history and forecasts, for planners that look at them; its settings are those of the planner.
     :raises ConfigError: no planner has that name.
     :raises PlanError: the retrieval planner found no plan.
     """
     fallback = _retrieval.setdefault(threshold, RetrievalPlanner(threshold))
     if kind == fallback.kind:
         return fallback.draft(request, registry), PlannerInfo(kind=fallback.kind, version=fallback.version)
-    breaker = _breakers.setdefault(kind, Breaker())
+    key = _key(kind, outlook.settings if outlook is not None else get_settings())
+    breaker = _breakers.setdefault(key, Breaker())
     reason = f"it failed {breaker.failures_allowed} times in a row"
     if breaker.closed():
         started = time.monotonic()
         try:
-            planner = _load(kind)
+            planner = _load(key)
             if outlook is not None and isinstance(planner, ContextPlanner):
                 result = planner.draft_in_context(request, registry, outlook)
             else:
@@ -88,15 +107,21 @@ def draft(
             raise
         except Exception as error:  # noqa: BLE001  (whatever a model side raises, the fallback must plan)
             # A draft whose inputs cannot be bound is a poor one, and no sign of a broken planner.
-            breaker.record(ok=isinstance(error, UnboundInput))
+            breaker.record(ok=isinstance(error, (UnboundInput, ModelUnavailable)))
             reason = f"{type(error).__name__}: {error}"[:500]
             _log.warning("Planner %s failed (%s); the retrieval planner takes over", kind, reason)
     info = PlannerInfo(kind=fallback.kind, version=fallback.version, fallback_from=kind, fallback_reason=reason)
     return fallback.draft(request, registry), info
 
 
-def _load(kind: str) -> Planner:
-    if kind not in _planners:
+def _key(kind: str, settings: Settings) -> _Key:
+    return kind, getattr(settings, kind, None) if kind in Settings.model_fields else None
+
+
+def _load(key: _Key) -> Planner:
+    """The planner of an entry point, kept; where the settings have a section of its name it is given that."""
+    if key not in _planners:
+        kind, section = key
         points = importlib.metadata.entry_points(group=GROUP)
         found = next((point for point in points if point.name == kind), None)
         if found is None:
@@ -105,5 +130,16 @@ def _load(kind: str) -> Planner:
                 f"Setting TOMAS__PLANNER__KIND: there is no planner called {kind!r}; installed: {names}.",
                 remedy="Name an installed planner, or install the package that provides it.",
             )
-        _planners[kind] = found.load()()
-    return _planners[kind]
+        make: Any = _import(found)
+        _planners[key] = make() if section is None else make(section)
+    return _planners[key]
+
+
+def _import(point: importlib.metadata.EntryPoint) -> Any:
+    missing = [name for name in _MODEL_PACKAGES if importlib.util.find_spec(name) is None]
+    if missing and point.module.startswith("tomas.neural"):
+        raise ModelUnavailable(
+            f"The {point.name} planner needs {', '.join(missing)}, which is not installed.",
+            remedy="Install it: pip install 'airflow-provider-tomas[model]'.",
+        )
+    return point.load()

@@ -47,9 +47,11 @@ def _english(
     bins = sorted({step.bin for step in steps})
     head = (
         f"{_count(len(steps), 'step')} on {_count(len(bins), 'worker')} ({', '.join(bins)}), drafted by the "
-        f"{planner.kind} planner. The first can be queued after {_seconds(wait_ms)}; nine times in ten a step ends "
-        f"within its time here, and then all is done {_seconds(makespan_ms)} later."
+        f"{planner.kind} planner ({planner.version}). The first can be queued after {_seconds(wait_ms)}; nine "
+        f"times in ten a step ends within its time here, and then all is done {_seconds(makespan_ms)} later."
     )
+    if planner.fallback_from:
+        head += f" It stands in for the {planner.fallback_from} planner: {planner.fallback_reason}"
     if hand_over_ms and len(steps) > 1:
         head += f" That counts {_seconds(hand_over_ms)} from one step to the next for Airflow itself."
     if len(steps) > 1:
@@ -93,9 +95,11 @@ def _chinese(
     bins = sorted({step.bin for step in steps})
     head = (
         f"计划共 {len(steps)} 个步骤，使用 {len(bins)} 个工作节点（{'、'.join(bins)}），"
-        f"由 {planner.kind} 规划器生成。第一个步骤约 {wait_ms / 1000:.1f} 秒后可以排队；"
+        f"由 {planner.kind} 规划器（{planner.version}）生成。第一个步骤约 {wait_ms / 1000:.1f} 秒后可以排队；"
         f"按每个步骤九成把握的耗时估计，全部步骤在其后 {makespan_ms / 1000:.1f} 秒内完成。"
     )
+    if planner.fallback_from:
+        head += f"它代替 {planner.fallback_from} 规划器，原因：{planner.fallback_reason}"
     if hand_over_ms and len(steps) > 1:
         head += f"其中每次步骤交接计入 Airflow 自身的 {hand_over_ms / 1000:.1f} 秒。"
     if len(steps) > 1:

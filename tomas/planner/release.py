@@ -13,6 +13,7 @@ from tomas.errors import PlanRejected
 from tomas.planner.assemble import Assembly, assemble
 from tomas.planner.base import Draft
 from tomas.planner.context import Context
+from tomas.planner.narrative import hold
 from tomas.schema import Plan, PlannerInfo, PlanRequest, Reservation, Tool, new_plan_id
 from tomas.store import ReadFrom, Store
 from tomas.tools.registry import Registry
@@ -61,7 +62,14 @@ def release(
         routes=routes,
         clock=clock,
     )
-    if store is None or not_given(drafted.request):
+    plan = _released(job, context, store, settings)
+    if drafted.tell is not None and plan.id == job.id:  # else it is an older one of the same key
+        hold(plan.id, drafted.tell)
+    return plan
+
+
+def _released(job: _Job, context: Context, store: Store | None, settings: Settings) -> Plan:
+    if store is None or not_given(job.drafted.request):
         return job.plan(context, context.reservations(store, settings), settings)
     took_ms = 0.0
     for number in range(_TRIES):
@@ -202,9 +210,7 @@ class _Job:
             steps=made.steps,
             outputs=drafted.outputs,
             makespan_ms=made.makespan_ms,
-            explanation="\n".join(
-                part for part in (drafted.explanation, made.explanation(self.info, context.hand_over_ms)) if part
-            ),
+            explanation=made.explanation(self.info, context.hand_over_ms),
             warnings=warnings,
         )
 

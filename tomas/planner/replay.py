@@ -10,9 +10,9 @@ from typing import Any
 
 from tomas.config import Settings
 from tomas.planner.assemble import assemble
-from tomas.planner.base import Draft
 from tomas.planner.context import Context, load_context
 from tomas.planner.drafting import draft
+from tomas.planner.narrative import tidy
 from tomas.planner.outlook import Outlook
 from tomas.schema import Plan, PlannerInfo, Reservation
 from tomas.store import Store
@@ -20,7 +20,17 @@ from tomas.tools.registry import Registry
 
 __all__ = ["Difference", "Replay", "replay"]
 
-_COMPARED = ("language", "steps", "outputs", "forecast", "makespan_ms", "scheduling", "explanation", "warnings")
+_COMPARED = (
+    "language",
+    "steps",
+    "outputs",
+    "forecast",
+    "makespan_ms",
+    "scheduling",
+    "explanation",
+    "narrative",
+    "warnings",
+)
 _MOST_RESERVATIONS = 1_000_000
 
 
@@ -108,7 +118,8 @@ def replay(
             "forecast": made.curves,
             "makespan_ms": made.makespan_ms,
             "scheduling": made.scheduling,
-            "explanation": _explanation(plan, drafted, made.explanation(plan.planner, context.hand_over_ms)),
+            "explanation": made.explanation(plan.planner, context.hand_over_ms) if plan.explanation else "",
+            "narrative": tidy(drafted.tell()) if plan.narrative and drafted.tell else "",
             "warnings": [*drafted.warnings, *context.warnings, *made.warnings],
         }
     )
@@ -147,10 +158,6 @@ def _as_of(plan: Plan, store: Store, settings: Settings) -> list[Reservation]:
         and item.reservation.end_at > plan.release_at
     ]
     return sorted(found, key=lambda item: (item.bin, item.start_at, item.plan_id, item.step_id))
-
-
-def _explanation(plan: Plan, drafted: Draft, own: str) -> str:
-    return "\n".join(part for part in (drafted.explanation, own) if part) if plan.explanation else ""
 
 
 def _planner(stored: PlannerInfo, now: PlannerInfo) -> list[Difference]:

@@ -41,7 +41,8 @@ def make_plan(
     With a store the plan's capacity is reserved and the plan persisted in one transaction; a request whose
     idempotency key already has a plan gets that one. Without a store, files and declared (or naive) curves
     are used and nothing is reserved. A plan whose inputs are not all given is returned with a warning and
-    never released.
+    never released. What the model itself says of the plan is asked for afterwards, see
+    :func:`~tomas.planner.narrative.narrate`.
 
     :param now: the instant of the request; default the present.
     :param routes: pools and consumed queues, where they are known; the proof then covers that they exist.

@@ -5,7 +5,7 @@ For planners that answer with tools and an order alone; what they answer is data
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -56,7 +56,7 @@ def bind_skeleton(
     tools: Mapping[str, Tool],
     *,
     warnings: Sequence[str] = (),
-    explanation: str = "",
+    tell: Callable[[], str] | None = None,
 ) -> Draft:
     """A draft of ``steps`` in their order, with ids ``s1``, ``s2``, ….
 
@@ -64,6 +64,7 @@ def bind_skeleton(
     earlier output that does. A request without any input gets those that the steps still need, without files.
 
     :param tools: those that may be planned, by name.
+    :param tell: the planner's own words, see :class:`~tomas.planner.base.Draft`.
     :raises NoToolMatches: there is no step, a tool may not be planned, or a declared result is never produced.
     :raises UnboundInput: a required port or argument has no source.
     """
@@ -72,7 +73,7 @@ def bind_skeleton(
     binder = _Binder(request, tools, list(warnings))
     for index, step in enumerate(steps):
         binder.add(index, step)
-    return binder.draft(explanation)
+    return binder.draft(tell)
 
 
 class _Binder:
@@ -200,7 +201,7 @@ class _Binder:
         defaults = {name: schema["default"] for name, schema in properties.items() if "default" in schema}
         return {**defaults, **taken}
 
-    def draft(self, explanation: str) -> Draft:
+    def draft(self, tell: Callable[[], str] | None) -> Draft:
         read = {binding.step for step in self.steps for items in step.inputs.values() for binding in items
                 if isinstance(binding, StepBinding)}  # fmt: skip
         producers = [
@@ -225,5 +226,5 @@ class _Binder:
             self.steps,
             {name: StepBinding(step=f"s{key + 1}", output=port) for name, (key, port) in results.items()},
             self.warnings,
-            explanation,
+            tell,
         )

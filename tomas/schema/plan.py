@@ -210,6 +210,9 @@ class Plan(Schema):
     outputs: dict[str, StepBinding] = {}
     makespan_ms: NonNegative
     explanation: str = ""
+    """Facts about the plan, put into sentences by the planner's code."""
+    narrative: str = ""
+    """The model's own words about its draft, written after the release; nothing is derived from them."""
     warnings: list[str] = []
     status: PlanStatus = PlanStatus.RELEASED
 

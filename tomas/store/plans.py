@@ -184,6 +184,18 @@ class PlansMixin(Database):
 
         self._transaction(work)
 
+    def set_plan_narrative(self, plan_id: str, narrative: str) -> None:
+        """Add the planner's own words to a stored plan that has none; nothing else of a plan ever changes."""
+
+        def work(cur: cursor) -> None:
+            cur.execute(
+                "UPDATE plan SET body = jsonb_set(body, '{narrative}', to_jsonb(%s::text))"
+                " WHERE id = %s AND coalesce(body ->> 'narrative', '') = ''",
+                (narrative, plan_id),
+            )
+
+        self._transaction(work)
+
     def set_plan_actuals(
         self, plan_id: str, *, t_inf_ms: float | None = None, dispatch_lag_ms: float | None = None
     ) -> None:

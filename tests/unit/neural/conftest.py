@@ -117,7 +117,12 @@ def _shuffled(example: PlanningExample, rng: np.random.Generator) -> PlanningExa
     return replace(example, given=given, target=replace(example.target, steps=steps))
 
 
-@pytest.fixture
-def settings() -> Settings:
-    """Settings that ask for the neural planner."""
-    return Settings.model_validate({"planner": {"kind": "neural"}})
+@pytest.fixture(scope="session")
+def settings(checkpoint: Path) -> Settings:
+    """Settings that ask for the neural planner with that checkpoint."""
+    return settings_of(checkpoint)
+
+
+def settings_of(folder: Path, **neural: object) -> Settings:
+    """Settings that ask for the neural planner with the checkpoint in ``folder``."""
+    return Settings.model_validate({"planner": {"kind": "neural"}, "neural": {"checkpoint": folder, **neural}})

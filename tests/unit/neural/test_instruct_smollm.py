@@ -54,8 +54,8 @@ def test_jump_forward_gives_the_same_answer_in_fewer_passes(planner: InstructPla
 def test_its_plan_is_sized_scheduled_and_proven_like_any_other(
     planner: InstructPlanner, tools: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tomas.planner.drafting._planners", {"instruct": planner})
     settings = Settings.model_validate({"planner": {"kind": "instruct"}})
+    monkeypatch.setattr("tomas.planner.drafting._planners", {("instruct", settings.instruct): planner})
     request = PlanRequest(task=TASK, allow_unavailable=True)
     plan = make_plan(request, store=None, registry=tools, settings=settings)
     names = [step.tool for step in plan.steps]

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.unit.neural.conftest import IMAGES, KNOWN, TEXTS
+from tests.unit.neural.conftest import IMAGES, KNOWN, TEXTS, settings_of
 from tomas.config import NeuralSettings, Settings
-from tomas.errors import ModelUnavailable, NoToolMatches, TaskError, ToolUnavailable
+from tomas.errors import NoToolMatches, TaskError, ToolUnavailable
+from tomas.model.checkpoint import Checkpoint, load_checkpoint
 from tomas.neural.cards import argument_value
 from tomas.neural.planner import NeuralPlanner
 from tomas.planner import drafting
+from tomas.planner.narrative import narrate
 from tomas.planner.service import make_plan
-from tomas.schema import PlanRequest, RequestBinding, StepBinding, Tool
+from tomas.schema import Plan, PlanRequest, RequestBinding, StepBinding, Tool
 from tomas.tools.registry import Registry
 
 
@@ -24,9 +27,9 @@ def planner(checkpoint: Path) -> NeuralPlanner:
 
 
 @pytest.fixture(autouse=True)
-def fresh(monkeypatch: pytest.MonkeyPatch, planner: NeuralPlanner) -> None:
+def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     """Planners and breakers of this test alone."""
-    monkeypatch.setattr(drafting, "_planners", {"neural": planner})
+    monkeypatch.setattr(drafting, "_planners", {})
     monkeypatch.setattr(drafting, "_breakers", {})
 
 
@@ -42,7 +45,8 @@ def test_known_requests_become_drafts(number: int, planner: NeuralPlanner, regis
         assert 0.0 < step.confidence <= 1.0
         for argument, text in arguments:
             assert str(step.arguments[argument]) == text
-    assert draft.explanation == f"Plan {number}."
+    assert draft.tell is not None
+    assert draft.tell() == f"Plan {number}."
     assert planner.version.startswith("learned@")
 
 
@@ -99,7 +103,8 @@ def test_a_whole_plan_with_proposals_is_made_and_proven(settings: Settings, regi
     plan = make_plan(request, store=None, registry=registry, settings=settings)
     assert (plan.planner.kind, plan.planner.fallback_from) == ("neural", None)
     assert plan.planner.version.startswith("learned@")
-    assert plan.explanation.startswith("Plan 1.")
+    assert f"drafted by the neural planner ({plan.planner.version})" in plan.explanation
+    assert (plan.narrative, narrate(plan).narrative) == ("", "Plan 1.")
     for step in plan.steps:
         proposed = step.allocation.proposed
         assert proposed is not None
@@ -108,30 +113,72 @@ def test_a_whole_plan_with_proposals_is_made_and_proven(settings: Settings, regi
         assert proposed.gpu_sm == 0
 
 
-def test_altered_weights_fall_back_and_the_plan_says_why(
-    checkpoint: Path, registry: Registry, tmp_path: Path, settings: Settings
+def plan_of(registry: Registry, settings: Settings) -> Plan:
+    request = PlanRequest(task=KNOWN[0][0], inputs=IMAGES, allow_unavailable=True)
+    return make_plan(request, store=None, registry=registry, settings=settings)
+
+
+def test_altered_weights_fall_back_and_the_plan_says_why_until_they_are_restored(
+    checkpoint: Path, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "altered"
     shutil.copytree(checkpoint, folder)
     weights = folder / "model.safetensors"
-    data = bytearray(weights.read_bytes())
+    right = weights.read_bytes()
+    data = bytearray(right)
     data[-5] ^= 1
     weights.write_bytes(data)
-    with pytest.raises(ModelUnavailable, match="was altered"):
-        NeuralPlanner(NeuralSettings(checkpoint=folder)).draft(PlanRequest(task=KNOWN[0][0]), registry)
-    drafting._planners["neural"] = NeuralPlanner(NeuralSettings(checkpoint=folder))
-    request = PlanRequest(task=KNOWN[0][0], inputs=IMAGES, allow_unavailable=True)
-    plan = make_plan(request, store=None, registry=registry, settings=settings)
-    assert (plan.planner.kind, plan.planner.fallback_from) == ("retrieval", "neural")
-    assert "altered" in (plan.planner.fallback_reason or "")
+    read: list[Path] = []
+
+    def counted(folder: Path, **more: object) -> Checkpoint:
+        read.append(folder)
+        return load_checkpoint(folder, **more)
+
+    monkeypatch.setattr("tomas.neural.planner.load_checkpoint", counted)
+    for _ in range(5):  # more often than a planner may fail before it is not asked for a while
+        plan = plan_of(registry, settings_of(folder))
+        assert (plan.planner.kind, plan.planner.fallback_from) == ("retrieval", "neural")
+        assert "was altered" in (plan.planner.fallback_reason or "")
+        assert "它代替 neural 规划器" in plan.explanation
+        assert "was altered" in plan.explanation
+    assert len(read) == 1, "what was wrong with them is not found out again while they stay as they are"
+    weights.write_bytes(right)
+    plan = plan_of(registry, settings_of(folder))
+    assert (plan.planner.kind, plan.planner.fallback_from) == ("neural", None)
+    assert plan.planner.version.startswith("altered@")
 
 
-def test_missing_weights_fall_back(registry: Registry, tmp_path: Path, settings: Settings) -> None:
-    drafting._planners["neural"] = NeuralPlanner(NeuralSettings(checkpoint=tmp_path / "nothing"))
-    request = PlanRequest(task=KNOWN[0][0], inputs=IMAGES, allow_unavailable=True)
-    plan = make_plan(request, store=None, registry=registry, settings=settings)
+def test_missing_weights_fall_back_until_they_are_there(
+    checkpoint: Path, registry: Registry, tmp_path: Path
+) -> None:
+    folder = tmp_path / "later"
+    for _ in range(4):
+        plan = plan_of(registry, settings_of(folder))
+        assert plan.planner.fallback_from == "neural"
+        assert "cannot be read" in (plan.planner.fallback_reason or "")
+    shutil.copytree(checkpoint, folder)
+    assert plan_of(registry, settings_of(folder)).planner.kind == "neural"
+
+
+def test_a_missing_package_falls_back_and_says_how_to_install_it(
+    registry: Registry, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name, *more: None if name == "torch" else real(name, *more)
+    )
+    plan = plan_of(registry, settings)
     assert plan.planner.fallback_from == "neural"
-    assert "cannot be read" in (plan.planner.fallback_reason or "")
+    assert "pip install 'airflow-provider-tomas[model]'" in (plan.planner.fallback_reason or "")
+
+
+def test_each_settings_have_their_own_planner_and_breaker(
+    checkpoint: Path, registry: Registry, tmp_path: Path
+) -> None:
+    assert plan_of(registry, settings_of(tmp_path)).planner.kind == "retrieval"
+    assert plan_of(registry, settings_of(checkpoint)).planner.kind == "neural"
+    silent = plan_of(registry, settings_of(checkpoint, explain=False))
+    assert narrate(silent).narrative == ""
 
 
 def test_the_same_request_gives_the_same_draft(planner: NeuralPlanner, registry: Registry) -> None:

@@ -20,6 +20,7 @@ from tomas.errors import (
 from tomas.planner import drafting
 from tomas.planner.base import Draft, DraftStep
 from tomas.planner.drafting import Breaker
+from tomas.planner.narrative import narrate
 from tomas.planner.service import make_plan
 from tomas.schema import (
     Bin,
@@ -222,7 +223,7 @@ class Drafting:
         self.steps = steps
 
     def draft(self, request: PlanRequest, registry: Registry) -> Draft:
-        return Draft(request, "en", self.steps, {}, explanation="As told.")
+        return Draft(request, "en", self.steps, {}, tell=lambda: "As\0 told. ")
 
 
 @pytest.fixture
@@ -231,7 +232,7 @@ def other_planner(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(drafting, "_breakers", {})
 
     def install(planner: Any) -> Settings:
-        monkeypatch.setattr(drafting, "_planners", {"other": planner})
+        monkeypatch.setattr(drafting, "_planners", {("other", None): planner})
         return Settings(planner=PlannerSettings(kind="other"))
 
     return install
@@ -244,7 +245,9 @@ def test_a_failing_planner_falls_back_and_the_plan_says_so(plan: Any, other_plan
         assert made.planner.kind == "retrieval"
         assert made.planner.fallback_from == "other"
         assert "RuntimeError: weights are gone" in (made.planner.fallback_reason or "")
-    assert "failed 3 times in a row" in (plan(settings=settings).planner.fallback_reason or "")
+    made = plan(settings=settings)
+    assert "failed 3 times in a row" in (made.planner.fallback_reason or "")
+    assert "stands in for the other planner: it failed 3 times in a row" in made.explanation
 
 
 def test_where_the_fallback_finds_nothing_its_error_counts(plan: Any, other_planner: Any) -> None:
@@ -256,7 +259,11 @@ def test_another_planner_drafts(plan: Any, other_planner: Any) -> None:
     step = DraftStep("a", "image_classification", {}, {"images": [RequestBinding(name="images")]}, [], 0.7)
     made = plan(settings=other_planner(Drafting([step])))
     assert (made.planner.kind, made.planner.version, made.planner.fallback_from) == ("told", "2", None)
-    assert made.explanation.startswith("As told.")
+    assert "drafted by the told planner (2)" in made.explanation
+    assert made.narrative == ""
+    told = narrate(made)
+    assert told == made.model_copy(update={"narrative": "As told."})
+    assert narrate(made) == made, "the words are written once"
 
 
 def test_a_cyclic_draft_is_refused(plan: Any, other_planner: Any) -> None:
