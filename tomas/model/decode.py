@@ -3,38 +3,65 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from tomas.model.batch import END, REFUSE, SHORT_TOKENS, STEP, TEXT
+from tomas.model.choosable import Choosable
 from tomas.model.drafted import Drafted, DraftedStep, ModeProposal
 from tomas.model.example import PlanningInput, Source, StepModes
 from tomas.model.layout import layout_of, positions_of, visible
 from tomas.model.mode_tensors import build_mode_tensors
 from tomas.model.network import PlannerNetwork
-from tomas.model.plan_tensors import Steps, bindable, build_plan_tensors, sources_of, values_of
+from tomas.model.plan_tensors import Steps, build_plan_tensors, sources_of, values_of
 from tomas.model.precedents import precedent_scores
 from tomas.model.prompt import build_prompt
 from tomas.model.texts import TextTable
 from tomas.model.tokenizer import TextTokenizer
 
-__all__ = ["Decoder", "decode"]
+__all__ = ["AHEAD", "Decoder", "Reading", "decode"]
 
+AHEAD = 6
+"""Steps that are guessed beside the next one."""
 _BOUND = 0.5
 
 
+@dataclass(frozen=True)
+class Reading:
+    """What gate and pointer say at one position of the plan.
+
+    :ivar gate: logits, (4,).
+    :ivar tools: logits, (K,); what may not be chosen lies at -1e4.
+    :ivar selectable: whether any may be chosen.
+    """
+
+    gate: Tensor
+    tools: Tensor
+    selectable: bool
+
+    def wanted(self, chosen: int, most: int) -> int | None:
+        """The tool to choose; None for the end, or before the first step a refusal.
+
+        :param chosen: steps so far.
+        :param most: steps that there may be.
+        """
+        if not self.selectable or chosen >= most:
+            return None
+        other = END if chosen else REFUSE
+        return int(self.tools.argmax()) if float(self.gate[STEP]) >= float(self.gate[other]) else None
+
+
 class Decoder:
-    """One request being planned. ``gate`` and ``tools`` are the logits at the present position.
+    """One request being planned.
 
     The caller puts the network in evaluation mode and holds ``torch.inference_mode``; :func:`decode` does both.
     """
 
-    gate: Tensor
-    """(4,)."""
-    tools: Tensor
-    """(K,); what may not be chosen lies at -1e4."""
+    present: Reading
+    """At the last position that was run."""
 
     def __init__(
         self, network: PlannerNetwork, tokenizer: TextTokenizer, given: PlanningInput, *, repeats: bool = False
@@ -64,16 +91,39 @@ class Decoder:
         )
         self._place = int(positions[0, -1])
         self._steps: list[Tensor] = []
-        self._read(self._states[:, -1:])
+        self._choosable = Choosable(given, repeats=repeats)
+        self.present = self._read(self._states[:, -1:], [()])[0]
+
+    @property
+    def gate(self) -> Tensor:
+        """Logits of the gate at the present position, (4,)."""
+        return self.present.gate
+
+    @property
+    def tools(self) -> Tensor:
+        """Logits of the candidates at the present position, (K,)."""
+        return self.present.tools
 
     def choose(self, tool: int) -> None:
         """Take a candidate as the next step, and feed it back."""
-        self.chosen.append(tool)
-        index = torch.tensor([[tool]], device=self.network.device)
-        state = self.feed(self.network.step_embeds(self._panels, index))
-        self.passes += 1
-        self._steps.append(state)
-        self._read(state)
+        self._take([tool], 1 + len(self.chosen))
+
+    def plan(self, most: int, *, ahead: int = AHEAD) -> list[Reading]:
+        """Choose greedily until the gate wants the end.
+
+        Steps that probably follow are run in the same pass as the next one, and those are kept that would have been
+        chosen after the ones before (speculative decoding: Leviathan, Kalman and Matias 2023). What is planned does
+        not depend on what is guessed; what is computed does, in its last bits.
+
+        :param most: steps that there may be.
+        :param ahead: how many are guessed at most; 0 runs every step alone.
+        :return: the readings by which the steps were chosen.
+        """
+        readings: list[Reading] = []
+        while (tool := self.present.wanted(len(self.chosen), most)) is not None:
+            room = min(ahead, most - len(self.chosen) - 1)
+            readings += self._take([tool, *self._guess(tool, room)], most)
+        return readings
 
     def finish(self, modes: Callable[[Sequence[DraftedStep]], Sequence[StepModes]] | None) -> list[DraftedStep]:
         """Bind the chosen steps; confidences are 1, to be filled in.
@@ -99,13 +149,15 @@ class Decoder:
             panels,
             tensors,
         )
-        edges = outputs.edges[0].sigmoid().cpu()
-        bindings = self._bindings(plan, outputs.bindings[0].sigmoid().cpu(), tensors.fits[0].cpu())
+        # As plain numbers: to index a tensor takes microseconds.
+        edges = outputs.edges[0].sigmoid().tolist()
+        bindings = self._bindings(plan, outputs.bindings[0].sigmoid().tolist(), tensors.fits[0].tolist())
+        values = outputs.arguments[0].tolist()
         steps = []
         for s, tool in enumerate(self.chosen):
             read = {source.step for port in bindings[s] for source in port if source.step >= 0}
-            waited = {j for j in range(s) if float(edges[s, j]) > _BOUND}
-            arguments = self._arguments(tool, outputs.arguments[0, s].cpu())
+            waited = {j for j in range(s) if edges[s][j] > _BOUND}
+            arguments = self._arguments(tool, values[s])
             steps.append(DraftedStep(tool, 1.0, tuple(sorted(read | waited)), bindings[s], arguments))
         return steps if modes is None else self._propose(steps, modes(steps), states)
 
@@ -113,8 +165,7 @@ class Decoder:
         """The explanation, greedily; empty where the gate wants none after the end."""
         network = self.network
         state = self.feed(network.end_embeds(1))
-        self._read(state, ended=True)
-        if int(self.gate.argmax()) != TEXT:
+        if int(self._read(state, [self.chosen], ended=True)[0].gate.argmax()) != TEXT:
             return ""
         written: list[int] = []
         for _ in range(network.config.model.limits.max_text):
@@ -134,49 +185,87 @@ class Decoder:
         self._place += count
         return self.network.decode_states(embeds, mask, positions, self._cache)
 
-    def _read(self, state: Tensor, *, ended: bool = False) -> None:
-        selectable = self._selectable().to(self.network.device)[None, None]
+    def _take(self, tools: Sequence[int], most: int) -> list[Reading]:
+        """Run steps in one pass; keep the first, and of the others those wanted. The readings that chose them."""
+        begun = tuple(self.chosen)
+        index = torch.tensor([tools], device=self.network.device)
+        states = self.feed(self.network.step_embeds(self._panels, index))
+        self.passes += 1
+        readings = self._read(states, [(*begun, *tools[: n + 1]) for n in range(len(tools))])
+        kept = 1
+        while kept < len(tools) and readings[kept - 1].wanted(len(begun) + kept, most) == tools[kept]:
+            kept += 1
+        if kept < len(tools):
+            self._cache.crop(kept - len(tools))
+            self._place -= len(tools) - kept
+        before = [self.present, *readings[: kept - 1]]
+        self.present = readings[kept - 1]
+        self.chosen += tools[:kept]
+        self._steps.append(states[:, :kept])
+        return before
+
+    def _guess(self, tool: int, count: int) -> list[int]:
+        """Steps that probably follow ``tool``: as a precedent goes on, else by how the pointer sees them now."""
+        begun = [*self.chosen, tool]
+        scores = self.present.tools.tolist()
+        for _ in range(count):
+            free = [k for k, may in enumerate(self._choosable.after(begun)) if may]
+            if not free:
+                break
+            known = self._by_precedent(begun)
+            begun.append(known if known in free else max(free, key=scores.__getitem__))
+        return begun[len(self.chosen) + 1 :]
+
+    def _by_precedent(self, begun: Sequence[int]) -> int | None:
+        """The next step of the likeliest precedent that began with these."""
+        held = tuple(begun)
+        going = [k for k in self.given.precedents if len(k.tools) > len(held) and k.tools[: len(held)] == held]
+        return max(going, key=lambda k: k.weight).tools[len(held)] if going else None
+
+    def _read(self, states: Tensor, chosen: Sequence[Sequence[int]], *, ended: bool = False) -> list[Reading]:
+        """Read positions (1, n, hidden) of the plan.
+
+        :param chosen: per position, the steps up to it.
+        :param ended: whether END stands there.
+        """
+        device = self.network.device
+        free = torch.tensor([self._choosable.after(steps) for steps in chosen])
+        selectable = free.to(device)[None]
+        precedent = self._precedent(chosen, ended=ended).to(device)[None]
         contextual = self._states[:, self._layout.slice("tools")]
-        precedent = self._precedent(ended=ended).to(self.network.device)[None, None]
-        tools = self.network.tool_logits(state, contextual, self._panels, selectable, precedent)
-        self.gate = self.network.gate_logits(state, tools, self._panels, selectable, precedent)[0, 0].cpu()
-        self.tools = tools[0, 0].cpu()
-        self.selectable = bool(selectable.any())
+        tools = self.network.tool_logits(states, contextual, self._panels, selectable, precedent)
+        gate = self.network.gate_logits(states, tools, self._panels, selectable, precedent)
+        rows = zip(gate[0].cpu(), tools[0].cpu(), free.any(dim=1).tolist(), strict=True)
+        return [Reading(*row) for row in rows]
 
-    def _selectable(self) -> Tensor:
-        cards = self.given.candidates
-        at_hand = {media for _, media, _ in self.given.inputs}
-        at_hand |= {port.media_type for tool in self.chosen for port in cards[tool].outputs}
-        free = [not self.given.inputs or bindable(card, at_hand) for card in cards]
-        if not self.repeats:
-            for tool in self.chosen:
-                free[tool] = False
-        return torch.tensor(free)
-
-    def _precedent(self, *, ended: bool) -> Tensor:
+    def _precedent(self, chosen: Sequence[Sequence[int]], *, ended: bool) -> Tensor:
         count = len(self.given.candidates)
         if ended or not self.given.precedents:
-            return torch.zeros(count + 1)
-        return torch.from_numpy(precedent_scores(self.given.precedents, self.chosen, count))
+            return torch.zeros(len(chosen), count + 1)
+        known = self.given.precedents
+        return torch.from_numpy(np.stack([precedent_scores(known, steps, count) for steps in chosen]))
 
-    def _bindings(self, plan: Steps, chances: Tensor, fits: Tensor) -> list[tuple[tuple[Source, ...], ...]]:
+    def _bindings(
+        self, plan: Steps, chances: list[list[list[float]]], fits: list[list[list[bool]]]
+    ) -> list[tuple[tuple[Source, ...], ...]]:
         sources = [source for source, _, _ in sources_of(self.given, plan)]
         found = []
         for s, tool in enumerate(plan.tools):
             ports = []
             for q, port in enumerate(self.given.candidates[tool].inputs):
-                taken = [n for n in range(len(sources)) if fits[s, q, n] and float(chances[s, q, n]) > _BOUND]
+                chance, fit = chances[s][q], fits[s][q]
+                taken = [n for n in range(len(sources)) if fit[n] and chance[n] > _BOUND]
                 # Without inputs in the request a port may be left open: that input is still to be given.
-                if not taken and port.required and self.given.inputs and bool(fits[s, q].any()):
-                    taken = [int(chances[s, q].argmax())]
+                if not taken and port.required and self.given.inputs and any(fit):
+                    taken = [_best(chance)]
                 ports.append(tuple(sources[n] for n in taken))
             found.append(tuple(ports))
         return found
 
-    def _arguments(self, tool: int, logits: Tensor) -> tuple[tuple[str, str], ...]:
+    def _arguments(self, tool: int, logits: list[list[float]]) -> tuple[tuple[str, str], ...]:
         card = self.given.candidates[tool]
         values = values_of(card, self.given.task, self.network.config.model.limits.max_values)
-        chosen = [int(logits[i].argmax()) for i in range(len(values))]
+        chosen = [_best(logits[i]) for i in range(len(values))]
         return tuple(
             (card.arguments[i].name, values[i][v].text) for i, v in enumerate(chosen) if 0 < v < len(values[i])
         )
@@ -186,15 +275,15 @@ class Decoder:
         tensors = tensors.to(self.network.device)
         mask = torch.ones(1, len(steps), dtype=torch.bool, device=self.network.device)
         logits, corrections = self.network.allocate(states, mask, tensors, self._panels)
-        chances = logits[0].softmax(dim=-1).cpu()
-        factors = corrections[0].exp().cpu()
+        chances = logits[0].softmax(dim=-1).tolist()
+        factors = corrections[0].exp().tolist()
         proposed = []
         for s, step in enumerate(steps):
-            count = len(modes[s].modes)
-            best = int(chances[s, :count].argmax())
-            need = modes[s].modes[best].need
-            cores, memory, share, gpu = (need[r] * float(factors[s, best, r]) for r in range(4))
-            proposal = ModeProposal(best, tuple(chances[s, :count].tolist()), (cores, memory, share, gpu))
+            chance = tuple(chances[s][: len(modes[s].modes)])
+            best = _best(chance)
+            need, factor = modes[s].modes[best].need, factors[s][best]
+            cores, memory, share, gpu = (need[r] * factor[r] for r in range(4))
+            proposal = ModeProposal(best, chance, (cores, memory, share, gpu))
             proposed.append(replace(step, proposal=proposal))
         return proposed
 
@@ -208,6 +297,7 @@ def decode(
     modes: Callable[[Sequence[DraftedStep]], Sequence[StepModes]] | None = None,
     explain: bool = False,
     repeats: bool = False,
+    ahead: int = AHEAD,
 ) -> Drafted:
     """Plan one request greedily.
 
@@ -215,6 +305,7 @@ def decode(
     :param modes: gives the modes of the drafted steps, for the allocation pass; None asks for none.
     :param explain: whether the explanation is written as well, of a refusal too.
     :param repeats: whether a tool may be chosen more than once.
+    :param ahead: as in :meth:`Decoder.plan`.
     :raises DataError: the request exceeds ``model.limits``.
     """
     network.eval()
@@ -223,21 +314,14 @@ def decode(
     with torch.inference_mode():
         decoder = Decoder(network, tokenizer, given, repeats=repeats)
         refusal = float(decoder.gate[[STEP, END, REFUSE]].softmax(dim=0)[2])
-        confidences: list[float] = []
-        while _kind(decoder, most) == STEP:
-            chances = (decoder.tools / float(network.temperature)).softmax(dim=0)
-            tool = int(decoder.tools.argmax())
-            confidences.append(float(chances[tool]))
-            decoder.choose(tool)
+        readings = decoder.plan(most, ahead=ahead)
+        chances = [(reading.tools / float(network.temperature)).softmax(dim=0) for reading in readings]
         steps = decoder.finish(modes)
-        steps = [replace(step, confidence=sure) for step, sure in zip(steps, confidences, strict=True)]
+        steps = [replace(s, confidence=float(row[s.tool])) for s, row in zip(steps, chances, strict=True)]
         explanation = decoder.explain() if explain else ""
     return Drafted(tuple(steps), not steps, refusal, explanation, decoder.passes)
 
 
-def _kind(decoder: Decoder, most: int) -> int:
-    """What the gate wants next, of what is possible here."""
-    if not decoder.selectable or len(decoder.chosen) >= most:
-        return END
-    other = END if decoder.chosen else REFUSE
-    return STEP if float(decoder.gate[STEP]) >= float(decoder.gate[other]) else other
+def _best(values: Sequence[float]) -> int:
+    """The place of the largest, of several the first."""
+    return max(range(len(values)), key=values.__getitem__)
