@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Sequence
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -89,16 +90,28 @@ def _request(
 
 
 def _make_plan(request: PlanRequest, *, use_store: bool) -> Plan:
+    from tomas.planner.narrative import narrate
     from tomas.planner.service import make_plan
     from tomas.store import Store
     from tomas.tools.registry import Registry
 
     registry = Registry.load(get_settings().data.tools_path)
     if not use_store:
-        return make_plan(request, store=None, registry=registry)
+        return narrate(make_plan(request, store=None, registry=registry))
     with Store.from_settings() as store:
         store.check_schema()
-        return make_plan(request, store=store, registry=registry)
+        return narrate(make_plan(request, store=store, registry=registry), store)
+
+
+def _hint(made: Plan) -> str:
+    """How to get a model's plan, for who has not chosen a planner; empty where there is nothing to say."""
+    planner = get_settings().planner
+    if "kind" in planner.model_fields_set or made.planner.kind != planner.kind:
+        return ""
+    words = "Tools were found by their words alone. For a plan of the shipped model"
+    if find_spec("torch") is None or find_spec("transformers") is None:
+        words += " install 'airflow-provider-tomas[model]' and"
+    return f"{words} set TOMAS__PLANNER__KIND=neural."
 
 
 def _write(path: Path, text: str) -> None:
@@ -145,6 +158,8 @@ def plan(
         typer.echo(made.model_dump_json(indent=2))
         return
     render.plan_tables(made)
+    if hint := _hint(made):
+        render.note(hint)
     if output is not None:
         typer.echo(f"Written to {output}.")
 

@@ -18,6 +18,7 @@ from tomas.schema import ExecutionRecord, Outcome, Plan, PlanStep, ProfileRow, R
 __all__ = [
     "actual_table",
     "bins_table",
+    "note",
     "outputs_table",
     "plan_tables",
     "print_event",
@@ -116,8 +117,15 @@ def plan_tables(plan: Plan) -> None:
         console.print(Text.assemble(("Result ", "bold"), name, f" = {binding.output} of {binding.step}"))
     if plan.explanation:
         console.print(Text(plan.explanation))
+    if plan.narrative:
+        console.print(Text.assemble(("In the model's own words: ", "bold"), plan.narrative))
     for warning in plan.warnings:
         console.print(Text.assemble(("Warning: ", "yellow"), warning))
+
+
+def note(text: str) -> None:
+    """An aside."""
+    console.print(Text(text, "dim"))
 
 
 def _last_tries(records: Sequence[ExecutionRecord]) -> dict[str, ExecutionRecord]:

@@ -48,13 +48,20 @@ BROKER_DB = Database("broker")
 
 
 def build_environment(
-    home: Home, secrets: Secrets, *, postgres_port: int, api_port: int, dags: Sequence[tuple[str, Path]]
+    home: Home,
+    secrets: Secrets,
+    *,
+    postgres_port: int,
+    api_port: int,
+    dags: Sequence[tuple[str, Path]],
+    planner: str,
 ) -> dict[str, str]:
     """All variables of the stack over those of this process.
 
     Settings of another Airflow or TOMAS that happen to be exported here are left out.
 
     :param dags: (bundle name, folder) pairs that the DAG processor parses; the first is the main one.
+    :param planner: kind of planner of the plan tasks.
     """
     inherited = {
         name: value
@@ -147,6 +154,7 @@ def build_environment(
         **variables,
         "AIRFLOW_HOME": str(home.airflow),
         "AIRFLOW_CONN_TOMAS_DEFAULT": json.dumps(connection),
+        "TOMAS__PLANNER__KIND": planner,
         "TOMAS__RUNTIME__ARTIFACTS_DIR": str(home.artifacts),
         "TOMAS_SAMPLES_DIR": str(shared_file("data/samples")),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{inherited.get('PATH', os.defpath)}",

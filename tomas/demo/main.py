@@ -18,9 +18,11 @@ from tomas.demo.stack import Stack
 from tomas.errors import TomasError
 from tomas.schema import Plan, PlanStatus
 
-__all__ = ["DAG_ID", "run_demo"]
+__all__ = ["DAG_ID", "PLANNER", "run_demo"]
 
 DAG_ID = "tomas_quickstart"
+PLANNER = "neural"
+"""What plans in the demo: the shipped model, or where it cannot the retrieval planner, and the plan says why."""
 _RUN_TIMEOUT_S = 900.0
 _PLAIN_WIDTH = 132
 _INTERRUPTED = 130
@@ -40,7 +42,7 @@ def run_demo(task: str | None, home: Path, ci: bool, *, console: Console | None 
         out = Console(width=_PLAIN_WIDTH)
     progress = Progress(out)
     with Interrupts() as interrupts:
-        stack = Stack(home, progress=progress, interrupts=interrupts)
+        stack = Stack(home, progress=progress, interrupts=interrupts, planner=PLANNER)
         result: int | None = None
         try:
             with stack:
@@ -146,7 +148,11 @@ def _show_plan(stack: Stack, progress: Progress, plan: Plan, instances: Sequence
     records = stack.store.records(plan.id)
     progress.line()
     progress.show(report.plan_table(plan))
+    style = "yellow" if plan.planner.fallback_from else "bold"
+    progress.line(f"Planned by: {report.planned_by(plan)}", style=style)
     progress.line(plan.explanation)
+    if plan.narrative:
+        progress.line(f"In the model's own words: {plan.narrative}")
     for warning in plan.warnings:
         progress.line(f"Warning: {warning}", style="yellow")
     progress.line()

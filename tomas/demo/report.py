@@ -13,13 +13,22 @@ from rich.text import Text
 from tomas.demo.metadata import TaskInstanceRow
 from tomas.schema import ExecutionRecord, Outcome, Plan, PlanStep, Resources
 
-__all__ = ["actual_table", "failure_text", "plan_table", "result_text", "route_deviations"]
+__all__ = ["actual_table", "failure_text", "plan_table", "planned_by", "result_text", "route_deviations"]
+
+
+def planned_by(plan: Plan) -> str:
+    """Planner and version (of a model: its folder and the hash of its files), and for whom it stood in, and why."""
+    planner = plan.planner
+    name = f"{planner.kind} {planner.version}"
+    if planner.fallback_from is None:
+        return name
+    return f"{name}, in place of {planner.fallback_from}: {planner.fallback_reason}"
 
 
 def plan_table(plan: Plan) -> Table:
     """Steps with tool, predecessors, route and allocation."""
     table = _table(
-        f"Plan {plan.id[:8]}: {len(plan.steps)} steps by {plan.planner.kind}",
+        f"Plan {plan.id[:8]}: {len(plan.steps)} steps by {plan.planner.kind} {plan.planner.version}",
         ["Step", "Tool", "After", "Queue", "Pool"],
     )
     table.add_column("Slots", justify="right")

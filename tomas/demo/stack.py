@@ -57,6 +57,7 @@ class Stack:
     :param extra_dags: further DAG folders, each a bundle of its own.
     :param interrupts: handler of signals in effect, so that Postgres is not left half started.
     :param api_port: wished port of the web server; another is taken where it is in use.
+    :param planner: kind of planner of the plan tasks.
     """
 
     def __init__(
@@ -67,12 +68,14 @@ class Stack:
         extra_dags: Sequence[Path] = (),
         interrupts: Interrupts | None = None,
         api_port: int = 8080,
+        planner: str = "retrieval",
     ) -> None:
         self.home = Home(Path(home))
         self.progress = progress or Progress()
         self._extra_dags = list(extra_dags)
         self._interrupts = interrupts or Interrupts()
         self._wanted_port = api_port
+        self._planner = planner
         self._api_port = 0
         self._secrets: Secrets | None = None
         self._postgres = EmbeddedPostgres(self.home.postgres)
@@ -228,7 +231,12 @@ class Stack:
         extra = [(f"extra_{number}", path.resolve()) for number, path in enumerate(self._extra_dags)]
         dags = [("tomas", shared_file("dags")), ("tomas_demo", self.home.warm_up), *extra]
         return env.build_environment(
-            self.home, self.secrets, postgres_port=self._postgres.port, api_port=self._api_port, dags=dags
+            self.home,
+            self.secrets,
+            postgres_port=self._postgres.port,
+            api_port=self._api_port,
+            dags=dags,
+            planner=self._planner,
         )
 
     def airflow(self, *arguments: str, timeout_s: float = 180.0) -> subprocess.CompletedProcess[str]:
@@ -264,10 +272,13 @@ class Stack:
             raise StackError(f"There is no log {name!r}.", remedy=f"Take one of: {', '.join(known)}.")
         return path.read_text(errors="replace")
 
-    def restart(self, name: str) -> None:
-        """End one process of the stack and start it anew; does not wait until it is ready."""
+    def restart(self, name: str, **variables: str) -> None:
+        """End one process of the stack and start it anew; does not wait until it is ready.
+
+        :param variables: of its environment, in addition to the stack's.
+        """
         self._running().stop_one(name)
-        self._spawn(name)
+        self._spawn(name, **variables)
 
     def pid(self, name: str) -> int:
         """Process id of one process of the stack, for tests that end it."""
@@ -354,8 +365,8 @@ class Stack:
             if name != SAMPLER:
                 self._spawn(name)
 
-    def _spawn(self, name: str) -> None:
-        variables = self.environment()
+    def _spawn(self, name: str, **more: str) -> None:
+        variables = {**self.environment(), **more}
         if name == SAMPLER:
             variables["TOMAS__STORE__DSN"] = self.store_dsn
         self._running().spawn(name, service_commands(self.bins)[name], variables)

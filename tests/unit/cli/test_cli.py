@@ -44,6 +44,25 @@ def test_the_founding_tasks_plan_and_are_written(task: str, tool: str, tmp_path:
     assert list(target.parent.iterdir()) == [target]
 
 
+def test_who_has_chosen_no_planner_is_told_of_the_model(tmp_path: Path) -> None:
+    ask = ("plan", "--task", "classify these images")
+    assert "set TOMAS__PLANNER__KIND=neural." in flat(tomas(*ask).stdout)
+    chosen = tomas(*ask, TOMAS__PLANNER__KIND="retrieval")
+    assert (chosen.returncode, "TOMAS__PLANNER__KIND" in chosen.stdout) == (0, False)
+
+
+def test_a_neural_plan_without_weights_says_who_planned_instead_and_why(tmp_path: Path) -> None:
+    done = tomas(
+        *("plan", "--task", "classify these images"),
+        TOMAS__PLANNER__KIND="neural",
+        TOMAS__NEURAL__CHECKPOINT=str(tmp_path / "gone"),
+    )
+    assert done.returncode == 0, done.stderr
+    said = flat(done.stdout)
+    assert "planned by retrieval 1, instead of neural: ModelUnavailable" in said
+    assert "stands in for the neural planner: ModelUnavailable" in said
+
+
 def test_a_plan_file_runs_with_real_tools(tmp_path: Path) -> None:
     target = tmp_path / "plan.json"
     planned = tomas(

@@ -54,16 +54,19 @@ def test_settings_of_another_installation_do_not_leak_in(tmp_path: Path, monkeyp
     monkeypatch.setenv("AIRFLOW__CORE__LOAD_EXAMPLES", "True")
     monkeypatch.setenv("AIRFLOW__WEBSERVER__OLD", "1")
     monkeypatch.setenv("TOMAS__PLANNER__KIND", "other")
+    monkeypatch.setenv("TOMAS__INSTRUCT__MODEL", "some/model")
     made = build_environment(
         Home(tmp_path),
         Secrets.load(tmp_path / "secrets.json"),
         postgres_port=1,
         api_port=2,
         dags=[("tomas", tmp_path)],
+        planner="neural",
     )
     assert made["AIRFLOW__CORE__EXECUTOR"] == "CeleryExecutor"
     assert made["AIRFLOW__CORE__LOAD_EXAMPLES"] == "False"
-    assert not {"AIRFLOW__WEBSERVER__OLD", "TOMAS__PLANNER__KIND"} & set(made)
+    assert made["TOMAS__PLANNER__KIND"] == "neural"
+    assert not {"AIRFLOW__WEBSERVER__OLD", "TOMAS__INSTRUCT__MODEL"} & set(made)
 
 
 def test_bins_shrink_on_a_small_host_and_stay_on_a_large_one() -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from rich.console import Console
 
 from tomas.demo.metadata import TaskInstanceRow
-from tomas.demo.report import actual_table, failure_text, plan_table, result_text, route_deviations
+from tomas.demo.report import actual_table, failure_text, plan_table, planned_by, result_text, route_deviations
 from tomas.schema import (
     AllocationDecision,
     ExecutionRecord,
@@ -153,3 +153,15 @@ def test_a_failure_is_told_by_what_was_raised() -> None:
 def test_a_long_result_is_cut_and_says_so() -> None:
     assert result_text({"a": "é"}) == '{\n  "a": "é"\n}'
     assert result_text("x" * 3000).endswith("(3000 characters)")
+
+
+def test_the_planner_is_named_with_its_version_and_for_whom_it_stood_in() -> None:
+    made = plan(1)
+    assert planned_by(made) == "retrieval 1"
+    neural = PlannerInfo(kind="neural", version="tiny@0123456789ab")
+    assert planned_by(made.model_copy(update={"planner": neural})) == "neural tiny@0123456789ab"
+    stand_in = PlannerInfo(kind="retrieval", version="1", fallback_from="neural", fallback_reason="It was altered.")
+    assert (
+        planned_by(made.model_copy(update={"planner": stand_in}))
+        == "retrieval 1, in place of neural: It was altered."
+    )

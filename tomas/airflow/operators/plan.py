@@ -79,7 +79,10 @@ class TomasPlanOperator(BaseOperator):
         seed: int = 0,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        # Airflow reports the success before it calls back: no step waits until the words are written.
+        given = kwargs.pop("on_success_callback", None) or []
+        callbacks = [*given] if isinstance(given, Sequence) else [given]
+        super().__init__(on_success_callback=[*callbacks, _write_words], **kwargs)
         self.task = task
         self.inputs = inputs
         self.outputs = outputs
@@ -93,6 +96,7 @@ class TomasPlanOperator(BaseOperator):
         self.seed = seed
         self.tool_task_ids: list[str] = []
         """Tasks that expand this plan; they enter themselves while the DAG file is parsed."""
+        self._made: tuple[Plan, Settings] | None = None
 
     @classmethod
     def partial(cls, **kwargs: Any) -> NoReturn:
@@ -115,6 +119,16 @@ class TomasPlanOperator(BaseOperator):
             self._publish(plan, ti)
             return step_arguments(plan)
 
+    def write_words(self) -> None:
+        """Let the model that planned say in its own words what it planned, and add them to the stored plan."""
+        from tomas.planner.narrative import narrate
+        from tomas.store import Store
+
+        if self._made is not None:
+            plan, settings = self._made
+            with Store.from_settings(settings) as store:
+                narrate(plan, store)
+
     def _plan(self, context: Any) -> Plan:
         from tomas.airflow.hook import TomasHook
         from tomas.store import Store
@@ -130,7 +144,9 @@ class TomasPlanOperator(BaseOperator):
             if stored is not None:
                 self.log.info("Plan %s was released by an earlier try", stored.id)
                 return stored
-            return self._new_plan(self._request(context, key), store, settings)
+            plan = self._new_plan(self._request(context, key), store, settings)
+            self._made = plan, settings
+            return plan
 
     def _request(self, context: Any, key: str) -> PlanRequest:
         from tomas.planner.inputs import request_input
@@ -268,3 +284,7 @@ class TomasPlanOperator(BaseOperator):
             )
         for warning in plan.warnings:
             self.log.warning("Plan %s: %s", plan.id, warning)
+
+
+def _write_words(context: Any) -> None:
+    context["ti"].task.write_words()

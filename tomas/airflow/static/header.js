@@ -126,7 +126,8 @@ export function drawResults(view) {
   return h(
     "div",
     { class: "columns body" },
-    h("section", { class: "wide" }, h("h3", null, "Why this plan"), h("p", { class: "prose", lang: plan.language }, plan.explanation || "The planner gave no explanation.")),
+    h("section", { class: "wide" }, h("h3", null, "Why this plan"), h("p", { class: "prose", lang: plan.language }, plan.explanation || "The planner gave no explanation."),
+      plan.narrative ? [h("h3", null, "In the model's own words"), h("p", { class: "prose", lang: plan.language }, plan.narrative), h("p", { class: "muted" }, `Written by ${plan.planner.kind} ${plan.planner.version} after its plan; nothing was derived from it.`)] : null),
     h(
       "section",
       null,
