@@ -84,10 +84,13 @@ def train(
     side = _model_side("tomas.training.neural.fit")
     if threads is not None:
         _model_side("torch").set_num_threads(threads)
+    side.check_place(target)
     cards, registry = _registry(tools)
     dataset = _dataset(settings, data, valid, registry, work, workers)
     run = side.run_folder(work, settings, dataset, init)
     _progress.print(f"{len(dataset.train)} examples, {len(dataset.valid)} held out; the run's folder is {run}")
+    if resume and _model_side("tomas.training.neural.state").interrupted(run):
+        _progress.print("it goes on from where it was interrupted (--fresh starts anew)")
     with _bar() as told:
         fitted = side.fit(
             settings,

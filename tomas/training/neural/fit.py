@@ -16,7 +16,7 @@ import torch
 from tomas import __version__
 from tomas.errors import DataError
 from tomas.model.calibrate import Calibration, calibrate
-from tomas.model.checkpoint import save_checkpoint
+from tomas.model.checkpoint import MANIFEST, save_checkpoint
 from tomas.model.config import NeuralConfig
 from tomas.model.example import ToolCard
 from tomas.model.network import PlannerNetwork
@@ -28,7 +28,7 @@ from tomas.training.neural.loop import Progress, Trained, train
 from tomas.training.neural.start import continued, untrained
 from tomas.training.neural.state import remove_state
 
-__all__ = ["Fitted", "fit", "run_folder"]
+__all__ = ["Fitted", "check_place", "fit", "run_folder"]
 
 _TOKENIZER, _BEGUN, _HISTORY, _CURVE = "tokenizer.json", "begun.json", "history.json", "loss.svg"
 
@@ -49,6 +49,15 @@ class Fitted:
     calibration: Calibration
     curve: Path | None
     notes: dict[str, Any]
+
+
+def check_place(out: Path) -> None:
+    """Refuse early to replace what is no checkpoint.
+
+    :raises DataError: there is something else.
+    """
+    if out.exists() and not (out / MANIFEST).is_file():
+        raise DataError(f"{out} is there and is no checkpoint.", remedy="Name another folder.")
 
 
 def run_folder(work: Path, config: NeuralConfig, dataset: Dataset, init: Path | None) -> Path:
@@ -88,8 +97,7 @@ def fit(
             f"There are {len(dataset.train)} examples to train on and {len(dataset.valid)} held out.",
             remedy="Give both (training.data, --data, --valid).",
         )
-    if out.exists() and not (out / "manifest.json").is_file():
-        raise DataError(f"{out} is there and is no checkpoint.", remedy="Name another folder.")
+    check_place(out)
     if not resume:
         shutil.rmtree(run, ignore_errors=True)
     run.mkdir(parents=True, exist_ok=True)

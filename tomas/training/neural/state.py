@@ -17,7 +17,7 @@ from torch import Tensor
 from tomas.errors import DataError
 from tomas.model.network import PlannerNetwork
 
-__all__ = ["History", "TrainingState", "own_tensors", "read_state", "remove_state", "write_state"]
+__all__ = ["History", "TrainingState", "interrupted", "own_tensors", "read_state", "remove_state", "write_state"]
 
 _FOLDER = "state"
 _TENSORS, _NUMBERS = "state.safetensors", "state.json"
@@ -36,7 +36,7 @@ class TrainingState:
     """How far a run has come.
 
     :ivar step: batches done of ``epoch``, which is the one under way.
-    :ivar sums: losses summed over those batches.
+    :ivar sums: losses summed over those batches, and ``counts``, how many of them held each segment.
     :ivar best: least validation loss, reached after ``best_epoch`` epochs.
     :ivar seconds: wall time spent before this process.
     :ivar stopped: why training has ended; empty while it goes on.
@@ -47,6 +47,7 @@ class TrainingState:
     epoch: int = 0
     step: int = 0
     sums: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
     best: float | None = None
     best_epoch: int = 0
     seconds: float = 0.0
@@ -102,11 +103,8 @@ def read_state(
     :return: the state and the best weights so far; None where no run with this key was interrupted.
     :raises DataError: the state is damaged.
     """
-    found = folder / _FOLDER
-    if not found.exists():
-        # Killed between the two renames: the old state is whole.
-        found = folder / f".{_FOLDER}.old"
-    if not found.exists():
+    found = _found(folder)
+    if found is None:
         return None
     try:
         numbers: dict[str, Any] = json.loads((found / _NUMBERS).read_text(encoding="utf-8"))
@@ -134,10 +132,21 @@ def read_state(
     return state, _under("best.", tensors) or None
 
 
+def interrupted(folder: Path) -> bool:
+    """Whether a run was interrupted there."""
+    return _found(folder) is not None
+
+
 def remove_state(folder: Path) -> None:
     """Forget a run that has ended."""
     for name in (_FOLDER, f".{_FOLDER}.new", f".{_FOLDER}.old"):
         shutil.rmtree(folder / name, ignore_errors=True)
+
+
+def _found(folder: Path) -> Path | None:
+    # Killed between the two renames: the old state is whole.
+    places = (folder / _FOLDER, folder / f".{_FOLDER}.old")
+    return next((place for place in places if place.exists()), None)
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
