@@ -10,6 +10,7 @@ import typer
 
 from tomas import __version__
 from tomas.cli import data, history, models, planning, reservations
+from tomas.cli import evaluate as evaluation
 from tomas.cli import forecast as forecasting
 from tomas.cli import replay as replaying
 from tomas.cli import simulate as simulation
@@ -35,6 +36,7 @@ app.command("profile")(data.profile)
 app.command("sampler")(data.sampler)
 app.command("retrain")(data.retrain)
 app.command("train")(training.train)
+app.command("evaluate")(evaluation.evaluate)
 app.add_typer(data.registry_app, name="registry", help="The tool registry.")
 data.db_app.command("stats")(history.db_stats)
 data.db_app.command("prune")(history.db_prune)

@@ -1,0 +1,172 @@
+"""``tomas evaluate``: how good a checkpoint of the neural planner is."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from tomas.cli.render import console, new_table
+from tomas.config import get_settings, shared_file
+from tomas.errors import ConfigError, ModelUnavailable
+
+__all__ = ["evaluate"]
+
+SHIPPED = "data/models/tiny"
+_REQUESTS = ("data/evaluation/requests_en.jsonl", "data/evaluation/requests_zh.jsonl")
+_EXTRA = "data/evaluation/extra_tools.json"
+_ABLATED = 150
+_progress = Console(stderr=True, highlight=False)
+_HEADINGS = {
+    "requests": "requests", "node_f1": "node F1", "edge_f1": "edge F1", "exact_set": "exact set",
+    "exact_plan": "exact plan", "tool_accuracy": "tool accuracy", "refusal_precision": "refusal precision",
+    "refusal_recall": "recall", "confidence_error": "confidence error",
+    "labelled_plans": "labelled plans", "with_right_tools": "right tools", "mode_accuracy": "mode accuracy",
+    "mode_accuracy_right_tools": "with right tools", "mode_own": "scheduler's own", "mode_chance": "by chance",
+    "mape": "MAPE", "mae_cpu_cores": "MAE cores", "mae_cpu_mem_gb": "MAE GB", "mae_gpu_sm": "MAE GPU %",
+    "mae_gpu_mem_gb": "MAE GPU GB",
+    "plans": "plans", "infeasible": "infeasible", "mean": "mean", "geometric": "geometric mean", "median": "median",
+    "within_10pct": "within 10 %", "common_mean": "mean, common", "common_geometric": "geometric, common",
+    "tools": "needed tools", "shown": "shown", "planned": "planned", "top_n": "top n", "top_1": "top 1",
+    "top_3": "top 3", "top_5": "top 5", "cases": "cases", "right": "right direction", "moved": "moved by",
+    "makespan": "makespan", "written_node_f1": "node F1, hand-written",
+}  # fmt: skip
+_COUNTS = {"requests", "labelled_plans", "with_right_tools", "plans", "tools", "cases"}
+
+
+def evaluate(
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Folder; default: TOMAS__NEURAL__CHECKPOINT, else the shipped one.")
+    ] = None,
+    requests: Annotated[
+        list[Path] | None, typer.Option(help="Hand-written requests; default: data/evaluation, both languages.")
+    ] = None,
+    extra_tools: Annotated[
+        Path | None, typer.Option(help="Tools besides the registry for --requests; default: data/evaluation's.")
+    ] = None,
+    generated: Annotated[int, typer.Option(min=0, help="Examples of the generator; 0: none.")] = 400,
+    split: Annotated[Literal["train", "valid", "test"], typer.Option(help="Of the generator.")] = "test",
+    written: Annotated[bool, typer.Option("--written/--no-written", help="Hand-written requests.")] = True,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many of either kind and file.")] = None,
+    ablate: Annotated[
+        bool, typer.Option("--ablate", help="What each panel is worth; takes some minutes more.")
+    ] = False,
+    ablated: Annotated[int, typer.Option(min=1, help="Requests of either kind for --ablate.")] = _ABLATED,
+    labels: Annotated[
+        Path | None, typer.Option(help="Folder that keeps the exact scheduler's labels between runs.")
+    ] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="Draw calibration, makespans, ablation to this .png, .svg or .pdf.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="End with one line of JSON.")] = False,
+) -> None:
+    """Measure the neural planner: plans, refusals, confidence, allocations, makespans.
+
+    On requests of the generator's test split, whose phrasings or tools training never shows, and on hand-written
+    ones. Plans are made by the planner's own step decoding; allocations are the model's proposals, before any floor
+    and scheduler.
+    """
+    settings = get_settings()
+    side = _model_side("tomas.evaluation.report")
+    painter = _model_side("tomas.evaluation.picture")
+    if picture is not None:
+        painter.check_picture(picture)
+    files = tuple(requests or [shared_file(name) for name in _REQUESTS]) if written else ()
+    wanted = side.Wanted(
+        requests=files,
+        extra_tools=(extra_tools or (None if requests else shared_file(_EXTRA))) if written else None,
+        generated=generated,
+        split=split,
+        limit=limit,
+        ablate=ablated if ablate else 0,
+        labels=labels,
+    )
+    folder = checkpoint or settings.neural.checkpoint or _shipped()
+    with _bar() as told:
+        report = side.evaluate(folder, wanted, settings, told=told)
+    _show(report, folder)
+    if picture is not None:
+        painter.draw_report(report, picture)
+        _progress.print(f"drawn to {picture}")
+    if as_json:
+        typer.echo(json.dumps(report.to_json(), ensure_ascii=False))
+
+
+def _shipped() -> Path:
+    try:
+        return shared_file(SHIPPED)
+    except ConfigError:
+        raise ModelUnavailable(
+            f"The neural planner has no weights: {SHIPPED} is not there.",
+            remedy="Restore it, train one (tomas train), or name a folder (--checkpoint).",
+        ) from None
+
+
+def _show(report: Any, folder: Path) -> None:
+    console.print(f"checkpoint {folder.name}@{report.version}", markup=False)
+    plans = {name: row for name, row in report.generated.items() if not name.startswith("phrasing")}
+    _table("Plans on generated requests", plans)
+    _table("Proposed modes and amounts on generated requests", report.allocation)
+    _table(
+        "Makespan over the least one, list-scheduled in these modes; plans with the right tools", report.makespan
+    )
+    _table("The same for all plans, the right tools given", report.makespan_given)
+    _table("Same task and modes under other curves", report.sensitivity)
+    _table("Plans on hand-written requests", report.written)
+    _table("Needed tools of hand-written requests, by whether training showed them", report.recall)
+    _table("Ablation: raw drafts and proposals", report.ablation)
+    if report.parse_success is not None:
+        console.print(f"{report.parse_success:.1%} of the hand-written requests' drafts are bound and valid")
+    if report.ms_per_request is not None:
+        console.print(f"{report.ms_per_request:.0f} ms of a processor per plan, median")
+    console.print(f"{report.seconds:.0f} s of a processor in all")
+
+
+def _table(title: str, rows: Mapping[str, Mapping[str, float | None]]) -> None:
+    if not rows:
+        return
+    columns = [name for name in next(iter(rows.values())) if name in _HEADINGS]
+    headings = [_HEADINGS[name] for name in columns]
+    table = new_table(title, "", *headings, right=headings, whole=("",))
+    for name, row in rows.items():
+        table.add_row(name, *(_cell(column, row.get(column), change="−" in name) for column in columns))
+    console.print(table)
+
+
+def _cell(column: str, value: float | None, *, change: bool) -> str:
+    if value is None:
+        return "–"
+    if column in _COUNTS:
+        return "" if change else f"{value:.0f}"
+    return f"{value:+.3f}" if change else f"{value:.3f}"
+
+
+@contextmanager
+def _bar() -> Iterator[Any]:
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f}"))
+    with Progress(*columns, TimeElapsedColumn(), console=_progress, transient=True) as progress:
+        parts: dict[str, Any] = {}
+
+        def told(part: str, done: int, total: int) -> None:
+            if part not in parts:
+                parts[part] = progress.add_task(part, total=total)
+            progress.update(parts[part], completed=done, total=total)
+
+        yield told
+
+
+def _model_side(module: str) -> Any:
+    """A module that needs torch, imported when the command runs."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"The neural planner needs {error.name}.", remedy="pip install 'airflow-provider-tomas[model]'"
+        ) from None
