@@ -6,10 +6,12 @@ import re
 from dataclasses import dataclass
 
 from tomas.model.example import ArgumentCard
+from tomas.model.number_words import number_words
 
 __all__ = ["Value", "argument_values", "same_value"]
 
-_NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?")
+_NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?", re.ASCII)
+"""A Chinese character before the digits is no part of the number: 放大3倍."""
 _QUOTED = re.compile(
     r"\"([^\"]{1,200})\"|“([^”]{1,200})”|「([^」]{1,200})」|《([^》]{1,200})》|(?<!\w)'([^']{1,200})'(?!\w)"
 )
@@ -32,7 +34,7 @@ def argument_values(card: ArgumentCard, task: str, limit: int) -> list[Value]:
     """What an argument may be set to, "left alone" first; at most ``limit`` values.
 
     Listed values come with the place where the task names them (by the value itself or one of its other names);
-    numbers and quoted text are spans of the task.
+    numbers, in digits or in words, and quoted text are spans of the task.
     """
     values = [Value("")]
     if card.choices:
@@ -40,13 +42,16 @@ def argument_values(card: ArgumentCard, task: str, limit: int) -> list[Value]:
         for number, choice in enumerate(card.choices):
             names = (choice, *(card.choice_names[number] if number < len(card.choice_names) else ()))
             begin, end = _place(names, lower)
+            if begin == end:
+                begin, end = next(((n.begin, n.end) for n in number_words(task) if n.text == choice), (0, 0))
             values.append(Value(choice, begin, end))
     elif card.kind == "boolean":
         values += [Value("true"), Value("false")]
     elif card.kind in ("integer", "number"):
-        for match in _NUMBER.finditer(task):
-            if card.kind == "number" or "." not in match.group():
-                values.append(Value(match.group(), match.start(), match.end()))
+        digits = [Value(match.group(), match.start(), match.end()) for match in _NUMBER.finditer(task)]
+        spelt = [Value(word.text, word.begin, word.end) for word in number_words(task)]
+        found = sorted(digits + spelt, key=lambda value: value.begin)
+        values += [value for value in found if card.kind == "number" or "." not in value.text]
     else:
         for match in _QUOTED.finditer(task):
             group = next(number for number in range(1, 6) if match.group(number) is not None)
