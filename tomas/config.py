@@ -95,7 +95,7 @@ class NeuralSettings(_Section):
     """The planner ``neural``: a trained checkpoint."""
 
     checkpoint: Path | None = None
-    """Folder of the checkpoint; None takes the one shipped with TOMAS."""
+    """Folder of the checkpoint; None takes the one promoted in the model registry, else the one shipped."""
     device: str = "cpu"
     """As torch names it: ``cpu``, ``cuda``, ``cuda:1``."""
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
@@ -103,6 +103,15 @@ class NeuralSettings(_Section):
     that wait for each other were measured twenty times slower."""
     explain: bool = True
     """Whether the model writes an explanation after the plan; it takes longer than the plan itself."""
+
+
+class ModelSettings(_Section):
+    """Files of registered models."""
+
+    artifacts: str = ".tomas/registry"
+    """Folder, or URL of an object store that fsspec knows, which every planner can read."""
+    cache: Path = Path(".tomas/model-cache")
+    """Folder of this machine for copies of them."""
 
 
 class NaiveModeSettings(_Section):
@@ -142,6 +151,7 @@ class Settings(BaseSettings):
     planner: PlannerSettings = PlannerSettings()
     instruct: InstructSettings = InstructSettings()
     neural: NeuralSettings = NeuralSettings()
+    model: ModelSettings = ModelSettings()
     runtime: RuntimeSettings = RuntimeSettings()
     sampler: SamplerSettings = SamplerSettings()
 

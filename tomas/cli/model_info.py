@@ -12,7 +12,7 @@ import typer
 from tomas.cli.render import console, new_table
 from tomas.errors import ConfigError
 
-__all__ = ["model_info"]
+__all__ = ["model_info", "model_side"]
 
 
 def model_info(
@@ -21,7 +21,7 @@ def model_info(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Print parameters by panel and the memory of weights, cache and training; no weights are read."""
-    settings, measure = _model_side("tomas.model.config"), _model_side("tomas.model.info")
+    settings, measure = model_side("tomas.model.config"), model_side("tomas.model.info")
     chosen = config or name
     info = measure.model_info(settings.load_config(chosen))
     if as_json:
@@ -45,7 +45,7 @@ def model_info(
     console.print(memory)
 
 
-def _model_side(module: str) -> Any:
+def model_side(module: str) -> Any:
     """A module that needs torch, imported when a command runs."""
     try:
         return importlib.import_module(module)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from tomas.cli.model_add import add
 from tomas.cli.model_info import model_info
 from tomas.cli.render import console, new_table
 from tomas.errors import DataError
@@ -17,6 +18,7 @@ __all__ = ["model_app"]
 
 model_app = typer.Typer(no_args_is_help=True)
 model_app.command("info")(model_info)
+model_app.command("add")(add)
 
 Kind = Annotated[str | None, typer.Option("--kind", help="sizing, latency, forecast or planner; default: all.")]
 Version = Annotated[str, typer.Argument(metavar="VERSION", help="As `tomas model list` names it.")]
@@ -36,14 +38,16 @@ def show_all(
         store.check_schema()
         found = store.models(kind, limit=limit)
     if not found:
-        typer.echo("No model is registered. `tomas retrain` fits sizes and latencies.")
+        typer.echo(
+            "No model is registered. `tomas retrain` fits sizes and latencies; `tomas model add` takes a planner."
+        )
         return
     table = new_table("Models", "version", "kind", "fitted to runs until", "metrics", "parent", "")
     for item in found:
         table.add_row(
             item.version,
             item.kind,
-            f"{item.interval_end:%Y-%m-%d %H:%M}",
+            f"{item.interval_end:%Y-%m-%d %H:%M}" if _of_runs(item) else "–",
             _metrics(item, 3),
             item.parent or "–",
             Text("in use", style="green") if item.promoted else "",
@@ -66,15 +70,16 @@ def show(version: Version) -> None:
     rows = [
         ("kind", item.kind),
         ("in use", "yes" if item.promoted else "no"),
-        ("runs from", f"{item.interval_start:%Y-%m-%d %H:%M:%S %Z}"),
-        ("runs until", f"{item.interval_end:%Y-%m-%d %H:%M:%S %Z}"),
+        ("runs from", f"{item.interval_start:%Y-%m-%d %H:%M:%S %Z}" if _of_runs(item) else "no runs"),
+        ("runs until" if _of_runs(item) else "trained at", f"{item.interval_end:%Y-%m-%d %H:%M:%S %Z}"),
         ("data hash", item.data_hash or "–"),
         ("parent", item.parent or "–"),
-        ("registered", f"{item.created_at:%Y-%m-%d %H:%M:%S %Z} by TOMAS {item.code_version or '?'}"),
+        ("registered", f"{item.created_at:%Y-%m-%d %H:%M:%S %Z}, made by TOMAS {item.code_version or '?'}"),
         ("files", f"{item.artifact.uri}, {item.artifact.bytes / 1e6:.1f} MB" if item.artifact else "none"),
         ("files' SHA-256", item.artifact.sha256 if item.artifact else "–"),
         ("payload", f"{len(json.dumps(item.payload)) / 1e3:.1f} kB"),
     ]
+    rows += [(name, value) for name, value in sorted(item.payload.items()) if isinstance(value, str)]
     rows += [(name, f"{value:.6g}") for name, value in sorted(item.metrics.items())]
     rows += [
         ("promoted", f"{at:%Y-%m-%d %H:%M:%S %Z}{', taken back' if back else ''}") for _, at, back in promotions
@@ -87,14 +92,19 @@ def show(version: Version) -> None:
 @model_app.command("promote")
 def promote(version: Version) -> None:
     """Put a version into use; plans made from now on use it."""
+    from tomas.config import get_settings
     from tomas.store import Store
 
     with Store.from_settings() as store:
         store.check_schema()
-        if store.model(version) is None:
+        found = store.model(version)
+        if found is None:
             raise _unknown(version)
         store.promote_model(version)
     typer.echo(f"{version} is in use.")
+    pinned = get_settings().neural.checkpoint
+    if found.kind == "planner" and pinned is not None:
+        typer.echo(f"Planners here keep to {pinned} while TOMAS__NEURAL__CHECKPOINT names it.")
 
 
 @model_app.command("rollback")
@@ -134,6 +144,11 @@ def prune(
         if uri not in still:
             delete_artifact(artifact)
     typer.echo(f"Deleted {len(deleted)} versions." if deleted else "Nothing to delete.")
+
+
+def _of_runs(item: ModelVersion) -> bool:
+    """Whether it was fitted to runs: a planner that generated examples taught has an empty interval."""
+    return item.interval_start < item.interval_end
 
 
 def _metrics(item: ModelVersion, most: int) -> str:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import ClassVar
 
 import torch
 
-from tomas.config import NeuralSettings, get_settings, shared_file
-from tomas.errors import ConfigError, DataError, ModelUnavailable, NoToolMatches
-from tomas.model.checkpoint import Checkpoint, load_checkpoint
+from tomas.config import NeuralSettings, get_settings
+from tomas.errors import DataError, NoToolMatches
+from tomas.model.checkpoint import Checkpoint
 from tomas.model.decode import Decoder, decode
 from tomas.model.drafted import Drafted, DraftedStep
 from tomas.model.example import PlanningInput, Source, StepModes
-from tomas.model.prior import Prior, load_prior
+from tomas.model.prior import Prior
 from tomas.neural.cards import argument_value, tool_card
+from tomas.neural.checkpoints import KIND, Checkpoints
 from tomas.neural.proposals import step_modes
 from tomas.neural.reading import Fleet, planning_input, read_fleet, rows_by_tool
 from tomas.planner.allowed import allowed_tools, unavailable, usable_tools
@@ -31,33 +29,26 @@ from tomas.tools.registry import Registry
 
 __all__ = ["NeuralPlanner"]
 
-SHIPPED = "data/models/tiny"
-_Stamp = tuple[tuple[str, int, int], ...]
-_ASK_AGAIN_S = 60.0
-"""Weights that were missing or altered are looked at again as soon as their folder changes, and after this time."""
-
 
 class NeuralPlanner:
     """Drafts plans with a checkpoint of :mod:`tomas.model`: tools, edges, bindings, arguments, allocations.
 
-    The checkpoint is verified and loaded at the first plan, and kept. Where it is missing or altered every draft
-    fails with ModelUnavailable, and the retrieval planner takes over; with restored files it plans again.
+    Which one is said in :mod:`tomas.neural.checkpoints`; it is verified and loaded at the first plan, and kept.
+    Where it is missing or altered every draft fails with ModelUnavailable, and the retrieval planner takes over;
+    with restored files it plans again.
     """
 
     kind: ClassVar[str] = "neural"
 
     def __init__(self, settings: NeuralSettings | None = None) -> None:
         self._settings = settings or get_settings().neural
-        self._lock = threading.Lock()
-        self._loaded: tuple[Checkpoint, Prior] | None = None
-        self._failed: tuple[_Stamp, float, ModelUnavailable] | None = None
+        self._checkpoints = Checkpoints(self._settings)
+        self._version = "not loaded"
 
     @property
     def version(self) -> str:
-        """Name of the checkpoint's folder and the hash of its files."""
-        if self._loaded is None:
-            return "not loaded"
-        return f"{self._folder().name}@{self._loaded[0].version}"
+        """Of the checkpoint that drafted last: its name and the hash of its files; a draft carries its own."""
+        return self._version
 
     def draft(self, request: PlanRequest, registry: Registry) -> Draft:
         """Draft without history and forecasts: no allocations are proposed.
@@ -79,7 +70,8 @@ class NeuralPlanner:
 
     def _draft(self, request: PlanRequest, registry: Registry, outlook: Outlook | None) -> Draft:
         check_task(request.task)
-        checkpoint, prior = self._load()
+        loaded = self._checkpoints.get(outlook)
+        checkpoint, prior, self._version = loaded.checkpoint, loaded.prior, loaded.version
         registry = registry.with_tools(request.tools) if request.tools else registry
         # Tools that cannot run here are read too: a task that needs one shall say so, and not get another.
         allowed = allowed_tools(request, registry)
@@ -101,7 +93,9 @@ class NeuralPlanner:
             )
         except DataError as error:
             raise NoToolMatches(f"The model cannot read the request: {error.what}", remedy=error.remedy) from None
-        return self._answer(request, allowed, given, drafted, checkpoint)
+        draft = self._answer(request, allowed, given, drafted, checkpoint)
+        cites = {f"model.{KIND}": loaded.registered} if loaded.registered else {}
+        return replace(draft, version=loaded.version, cites=cites)
 
     def _read(
         self,
@@ -152,46 +146,6 @@ class NeuralPlanner:
         ]
         steps = [_skeleton(step, drafted.steps, given, allowed) for step in drafted.steps]
         return bind_skeleton(steps, request, usable, warnings=warnings, tell=tell)
-
-    def _folder(self) -> Path:
-        return self._settings.checkpoint or shared_file(SHIPPED)
-
-    def _load(self) -> tuple[Checkpoint, Prior]:
-        with self._lock:
-            if self._loaded is None:
-                self._loaded = self._read_files()
-            return self._loaded
-
-    def _read_files(self) -> tuple[Checkpoint, Prior]:
-        try:
-            folder = self._folder()
-        except ConfigError:
-            raise ModelUnavailable(
-                f"The neural planner has no weights: {SHIPPED} is not there.",
-                remedy="Restore it, or name the folder of a trained checkpoint in TOMAS__NEURAL__CHECKPOINT.",
-            ) from None
-        # Hashing large weights takes long: what was wrong with them is said again until they change.
-        stamp = _stamp(folder)
-        if self._failed is not None and self._failed[0] == stamp and time.monotonic() < self._failed[1]:
-            raise ModelUnavailable(self._failed[2].what, remedy=self._failed[2].remedy)
-        torch.set_num_threads(self._settings.threads)
-        try:
-            checkpoint = load_checkpoint(folder, device=self._settings.device)
-            loaded = checkpoint, load_prior(checkpoint.files)
-        except ModelUnavailable as error:
-            self._failed = stamp, time.monotonic() + _ASK_AGAIN_S, error
-            raise
-        self._failed = None
-        return loaded
-
-
-def _stamp(folder: Path) -> _Stamp:
-    """What shows that files of a folder have changed: names, sizes, times."""
-    try:
-        stats = [(item.name, item.stat()) for item in sorted(folder.iterdir())]
-    except OSError:
-        return ()
-    return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
 
 
 def _words(checkpoint: Checkpoint, given: PlanningInput, drafted: Drafted) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
@@ -42,6 +42,10 @@ class Draft:
     warnings: list[str] = field(default_factory=list)
     tell: Callable[[], str] | None = field(default=None, compare=False)
     """The planner's own words about the draft, where it has any; asked for after the plan's release."""
+    version: str = ""
+    """What drafted; empty where that is the planner's own version."""
+    cites: Mapping[str, str] = field(default_factory=dict)
+    """What it was drafted from besides the context, for the plan's snapshots: the model's version."""
 
 
 class Planner(Protocol):

@@ -26,7 +26,7 @@ from tomas.store import SampleArrays, Store, cite_samples
 from tomas.tools.data import load_profiles, load_worker_classes
 from tomas.tools.registry import Registry
 
-__all__ = ["Context", "load_context"]
+__all__ = ["Context", "Registered", "load_context"]
 
 _log = logging.getLogger(__name__)
 
@@ -109,7 +109,7 @@ def load_context(
     if not bins:
         raise ConfigError("No worker bins are known.", remedy="Run `tomas db seed`, or pass worker classes.")
     versions: dict[str, str] = {}
-    registered = _Registered(store, models)
+    registered = Registered(store, models)
     sizer, records = _sizer(store, registry, tuple(profiles), now, tools, registered, versions, warnings)
     latency = _latency_model(registered, versions, warnings)
     calls = store.recent_calls(settings.planner.kind, _CALLS) if store else []
@@ -146,13 +146,14 @@ def load_context(
 
 
 @dataclass(frozen=True)
-class _Registered:
+class Registered:
     """The model versions to use: the current ones, or those named."""
 
     store: Store | None
     named: Mapping[str, str] | None
 
     def of(self, kind: str) -> ModelVersion | None:
+        """The version of a kind; None where there is none, or the plan made again used none."""
         if self.store is None:
             return None
         if self.named is None:
@@ -175,7 +176,7 @@ def _sizer(
     profiles: tuple[ProfileRow, ...],
     now: datetime,
     tools: Collection[str] | None,
-    registered: _Registered,
+    registered: Registered,
     versions: dict[str, str],
     warnings: list[str],
 ) -> tuple[LearnedSizer, str]:
@@ -204,7 +205,7 @@ def _sizer(
     return sizer, f"{len(records)} from {since.isoformat()}"
 
 
-def _latency_model(registered: _Registered, versions: dict[str, str], warnings: list[str]) -> LatencyModel | None:
+def _latency_model(registered: Registered, versions: dict[str, str], warnings: list[str]) -> LatencyModel | None:
     """The registered model of T_inf and dispatch lag."""
     current = registered.of("latency")
     if current is None:

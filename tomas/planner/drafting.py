@@ -99,7 +99,7 @@ def draft(
             else:
                 result = planner.draft(request, registry)
             breaker.record(ok=time.monotonic() - started < _SLOW_S)
-            return result, PlannerInfo(kind=planner.kind, version=planner.version)
+            return result, PlannerInfo(kind=planner.kind, version=result.version or planner.version)
         except (ConfigError, TaskError, UnknownToolError):
             raise
         except (NoToolMatches, ToolUnavailable):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from tomas.config import Settings
-from tomas.planner.context import Context
-from tomas.schema import CapacityCurve, ProfileRow
+from tomas.planner.context import Context, Registered
+from tomas.schema import CapacityCurve, ModelVersion, ProfileRow
 from tomas.store import Store
 
 __all__ = ["Outlook"]
@@ -21,12 +21,19 @@ class Outlook:
         profiles: Callable[[], Sequence[ProfileRow]],
         store: Store | None,
         settings: Settings,
+        *,
+        models: Mapping[str, str] | None = None,
     ) -> None:
-        """:param read: the context, with the newest runs of the tools named."""
+        """:param read: the context, with the newest runs of the tools named.
+
+        :param models: versions by kind that a plan cites which is made again; None: the current ones.
+        """
         self._read = read
         self._profiles = profiles
         self._store = store
         self.settings = settings
+        self.replays = models is not None
+        self._registered = Registered(store, models)
         self._kept: Context | None = None
         self._tools: frozenset[str] = frozenset()
         self._curves: list[CapacityCurve] | None = None
@@ -44,6 +51,10 @@ class Outlook:
             context = self.context(self._tools)
             self._curves = context.curves(context.reservations(self._store, self.settings), self.settings)
         return self._curves
+
+    def model(self, kind: str) -> ModelVersion | None:
+        """The version of the model registry to use: the current one, or the one that a replayed plan cites."""
+        return self._registered.of(kind)
 
     def profiles(self) -> Sequence[ProfileRow]:
         """The rows of the profile table."""

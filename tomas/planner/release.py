@@ -198,7 +198,7 @@ class _Job:
             request=drafted.request,
             language=drafted.language,
             planner=self.info,
-            snapshots=context.snapshots,
+            snapshots={**context.snapshots, **drafted.cites},
             created_at=context.now,
             release_at=context.release_at,
             t_inf_predicted_ms=context.t_inf_ms,

@@ -102,7 +102,7 @@ def replay(
             hand_over_ms=plan.hand_over_predicted_ms,
         )
 
-    outlook = Outlook(read, store.profiles, store, settings)
+    outlook = Outlook(read, store.profiles, store, settings, models=versions)
     drafted, info = draft(
         plan.planner.kind, plan.request, registry, threshold=settings.planner.match_threshold, outlook=outlook
     )
@@ -123,10 +123,11 @@ def replay(
             "warnings": [*drafted.warnings, *context.warnings, *made.warnings],
         }
     )
+    cited = {**context.snapshots, **drafted.cites}
     inputs = [
-        Difference(name, plan.snapshots.get(name, "none"), context.snapshots.get(name, "none"))
-        for name in sorted({*plan.snapshots, *context.snapshots})
-        if plan.snapshots.get(name, "none") != context.snapshots.get(name, "none")
+        Difference(name, plan.snapshots.get(name, "none"), cited.get(name, "none"))
+        for name in sorted({*plan.snapshots, *cited})
+        if plan.snapshots.get(name, "none") != cited.get(name, "none")
     ]
     inputs += _planner(plan.planner, info)
     before, now = _plain(plan), _plain(again)

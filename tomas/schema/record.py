@@ -116,6 +116,6 @@ class ModelVersion(Schema):
     created_at: UtcDatetime
     promoted: bool = False
     code_version: str = ""
-    """Of TOMAS, when it was registered."""
+    """Of the TOMAS that made it."""
     data_hash: str | None = None
     artifact: ModelArtifact | None = None

@@ -14,7 +14,7 @@ from fsspec.core import url_to_fs
 from tomas.errors import StoreError
 from tomas.schema import ModelArtifact, content_hash
 
-__all__ = ["delete_artifact", "fetch_artifact", "put_artifact"]
+__all__ = ["delete_artifact", "fetch_artifact", "file_sha256", "put_artifact"]
 
 _CHUNK = 1 << 20
 _REMEDY = "Check TOMAS__MODEL__ARTIFACTS, its credentials, and that the folder is there."
@@ -29,7 +29,7 @@ def put_artifact(folder: Path, base: str) -> ModelArtifact:
     :raises StoreError: the place cannot be written.
     """
     files = sorted(path for path in folder.iterdir() if path.is_file())
-    hashes = {path.name: _sha256(path) for path in files}
+    hashes = {path.name: file_sha256(path) for path in files}
     digest = content_hash(sorted(hashes.items()))
     size = sum(path.stat().st_size for path in files)
     uri = f"{base.rstrip('/')}/{digest}"
@@ -102,10 +102,11 @@ def _move(system: fsspec.AbstractFileSystem, source: str, target: str) -> None:
 
 
 def _digest(folder: Path) -> str:
-    return content_hash(sorted((path.name, _sha256(path)) for path in folder.iterdir() if path.is_file()))
+    return content_hash(sorted((path.name, file_sha256(path)) for path in folder.iterdir() if path.is_file()))
 
 
-def _sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, as 64 hex digits."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):

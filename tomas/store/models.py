@@ -54,6 +54,7 @@ class ModelsMixin(Database):
         parent: str | None = None,
         data_hash: str | None = None,
         artifact: ModelArtifact | None = None,
+        code_version: str = __version__,
     ) -> str:
         """Store a fitted model; not used before :meth:`promote_model`.
 
@@ -63,6 +64,7 @@ class ModelsMixin(Database):
         :param payload: JSON data; NaN and infinity are refused with ValueError.
         :param data_hash: of what it was fitted to.
         :param artifact: files that lie elsewhere: weights.
+        :param code_version: of TOMAS, that made it.
         """
         digest = content_hash([dict(payload), artifact.sha256] if artifact else dict(payload))
         interval = f"{interval_start.astimezone().timestamp():.6f}/{interval_end.astimezone().timestamp():.6f}"
@@ -77,7 +79,7 @@ class ModelsMixin(Database):
                 " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
                 (
                     *(version, kind, Json(dict(payload), canonical_json), digest, interval_start, interval_end),
-                    *(Json(dict(metrics), canonical_json), parent, __version__, data_hash, *place),
+                    *(Json(dict(metrics), canonical_json), parent, code_version, data_hash, *place),
                 ),
             )
             return version

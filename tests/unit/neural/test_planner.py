@@ -134,7 +134,7 @@ def test_altered_weights_fall_back_and_the_plan_says_why_until_they_are_restored
         read.append(folder)
         return load_checkpoint(folder, **more)
 
-    monkeypatch.setattr("tomas.neural.planner.load_checkpoint", counted)
+    monkeypatch.setattr("tomas.neural.checkpoints.load_checkpoint", counted)
     for _ in range(5):  # more often than a planner may fail before it is not asked for a while
         plan = plan_of(registry, settings_of(folder))
         assert (plan.planner.kind, plan.planner.fallback_from) == ("retrieval", "neural")
