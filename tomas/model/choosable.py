@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Iterable
 
 from tomas.model.example import PlanningInput
@@ -11,7 +13,7 @@ __all__ = ["Choosable"]
 
 
 class Choosable:
-    """The rule of :attr:`~tomas.model.plan_tensors.PlanTensors.selectable`, for one position at a time.
+    """The rule of what may be chosen, for one position at a time.
 
     A tool may come next where each of its required inputs is at hand: given with the request, or made by a step
     before. Where the request has no inputs, ports are not looked at. Media types are compared once per request, so
@@ -26,14 +28,13 @@ class Choosable:
         ]
         every = sorted(set().union(*wanted))
         bits = {media: 1 << place for place, media in enumerate(every)}
-
-        def serves(media: Iterable[str]) -> int:
-            kinds = set(media)
-            return sum(bits[need] for need in every if any(media_type_matches(kind, need) for kind in kinds))
-
+        offered = {media for _, media, _ in given.inputs} | {port.media_type for c in cards for port in c.outputs}
+        serves = {
+            media: sum(bit for need, bit in bits.items() if media_type_matches(media, need)) for media in offered
+        }
         self._needs = [sum(bits[media] for media in row) for row in wanted]
-        self._makes = [serves(port.media_type for port in card.outputs) for card in cards]
-        self._given = serves(media for _, media, _ in given.inputs)
+        self._makes = [_union(serves[port.media_type] for port in card.outputs) for card in cards]
+        self._given = _union(serves[media] for _, media, _ in given.inputs)
         self._repeats = repeats
 
     def after(self, chosen: Iterable[int]) -> list[bool]:
@@ -47,3 +48,7 @@ class Choosable:
             for tool in taken:
                 free[tool] = False
         return free
+
+
+def _union(sets: Iterable[int]) -> int:
+    return functools.reduce(operator.or_, sets, 0)

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tomas.model.choosable import Choosable
 from tomas.model.example import PlanningInput, PortCard, Source, ToolCard
 from tomas.model.precedents import precedent_scores
 from tomas.model.spans import Value, argument_values
@@ -18,7 +19,7 @@ from tomas.model.tensors import TensorBatch
 from tomas.model.texts import TextTable
 from tomas.schema import media_type_matches
 
-__all__ = ["EDGE_FEATURES", "PlanTensors", "Steps", "bindable", "build_plan_tensors", "sources_of", "values_of"]
+__all__ = ["EDGE_FEATURES", "PlanTensors", "Steps", "build_plan_tensors", "sources_of", "values_of"]
 
 EDGE_FEATURES = 5
 """Types fit; both are typed; is the step right before; ln(distance); the output is the only one that fits."""
@@ -80,12 +81,6 @@ def sources_of(given: PlanningInput, steps: Steps) -> list[tuple[Source, str, st
 def values_of(card: ToolCard, task: str, limit: int) -> list[list[Value]]:
     """Candidate values of every argument of a tool."""
     return [argument_values(argument, task, limit) for argument in card.arguments]
-
-
-def bindable(card: ToolCard, at_hand: set[str]) -> bool:
-    """Whether every required input port of a tool has a source among the media types at hand."""
-    wanted = [port.media_type for port in card.inputs if port.required]
-    return all(any(media_type_matches(media, needed) for media in at_hand) for needed in wanted)
 
 
 def build_plan_tensors(
@@ -161,19 +156,11 @@ def build_plan_tensors(
 
 
 def _selectable(given: PlanningInput, plan: Steps, steps: int, tools: int, *, repeats: bool) -> NDArray[np.bool_]:
-    """Which tools may be chosen at each position; without inputs in the request, ports are not looked at."""
+    """Which tools may be chosen at each position."""
+    choosable = Choosable(given, repeats=repeats)
     allowed = np.zeros((steps + 1, tools), np.bool_)
-    allowed[:, : len(given.candidates)] = True
-    at_hand = {media for _, media, _ in given.inputs}
     for s in range(steps + 1):
-        if given.inputs:
-            for k, card in enumerate(given.candidates):
-                if not bindable(card, at_hand):
-                    allowed[s, k] = False
-        if s < len(plan.tools):
-            at_hand |= {port.media_type for port in given.candidates[plan.tools[s]].outputs}
-            if not repeats:
-                allowed[s + 1 :, plan.tools[s]] = False
+        allowed[s, : len(given.candidates)] = choosable.after(plan.tools[:s])
     return allowed
 
 

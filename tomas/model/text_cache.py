@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 __all__ = ["EncodedTexts", "TextCache"]
 
@@ -42,37 +43,30 @@ class TextCache:
         self._kept.clear()
 
     def encode(self, tokens: Tensor, encode: Callable[[Tensor], EncodedTexts]) -> EncodedTexts:
-        """The encoding of texts; only those that are new are given to ``encode``.
+        """The encoding of texts; those that are new are given to ``encode``, each alone and at its own length.
 
-        :param tokens: ids, (U, L), padded with -1.
+        A batch of other shape gives other last bits: what a text is encoded to must not depend on what happened to
+        be new with it, or plans could not be made again bit for bit.
+
+        :param tokens: ids, (U, L), padded with -1 to the longest.
         """
         rows = [tuple(token for token in row if token >= 0) for row in tokens.tolist()]
         # A copy, as other threads may fill or empty what is kept.
         known = {row: kept for row in rows if (kept := self._kept.get(row)) is not None}
-        fresh = [number for number, row in enumerate(rows) if row not in known]
+        fresh = {row: number for number, row in enumerate(rows) if row not in known}
         if fresh:
-            made = encode(tokens[fresh])
-            known |= self._keep([rows[number] for number in fresh], made)
+            added = {row: _alone(encode(tokens[n : n + 1, : max(1, len(row))])) for row, n in fresh.items()}
+            if len(self._kept) + len(added) > _MOST:
+                self._kept.clear()
+            self._kept.update(added)
+            known |= added
         parts = [known[row] for row in rows]
-        width = tokens.shape[1]
-        first = parts[0]
-        padded = first[1].new_zeros(len(rows), width, first[1].shape[-1])
-        weights = first[2].new_zeros(len(rows), width)
-        for number, (_, vectors, row_weights) in enumerate(parts):
-            padded[number, : len(vectors)] = vectors
-            weights[number, : len(row_weights)] = row_weights
-        return EncodedTexts(torch.stack([part[0] for part in parts]), padded, weights)
+        return EncodedTexts(
+            torch.stack([part[0] for part in parts]),
+            pad_sequence([part[1] for part in parts], batch_first=True),
+            pad_sequence([part[2] for part in parts], batch_first=True),
+        )
 
-    def _keep(self, rows: list[tuple[int, ...]], made: EncodedTexts) -> dict[tuple[int, ...], _Kept]:
-        added = {
-            row: (
-                made.vectors[place].clone(),
-                made.tokens[place, : len(row)].clone(),
-                made.weights[place, : len(row)].clone(),
-            )
-            for place, row in enumerate(rows)
-        }
-        if len(self._kept) + len(added) > _MOST:
-            self._kept.clear()
-        self._kept.update(added)
-        return added
+
+def _alone(made: EncodedTexts) -> _Kept:
+    return made.vectors[0].clone(), made.tokens[0].clone(), made.weights[0].clone()

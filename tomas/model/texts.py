@@ -26,10 +26,7 @@ class TextTable:
         """Ids of all texts, shape (rows, longest), padded with -1."""
         ids = tokenizer.encode_many(list(self._rows), self._limit)
         longest = max(1, max(len(row) for row in ids))
-        table = torch.full((len(ids), longest), -1, dtype=torch.long)
-        for number, row in enumerate(ids):
-            table[number, : len(row)] = torch.tensor(row, dtype=torch.long)
-        return table
+        return torch.tensor([row + [-1] * (longest - len(row)) for row in ids], dtype=torch.long)
 
     @property
     def texts(self) -> list[str]:

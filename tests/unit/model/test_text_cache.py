@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import torch
 
 from tests.unit.model import world
 from tomas.model.batch import collate
+from tomas.model.decode import Decoder
 from tomas.model.network import PlannerNetwork
 from tomas.model.tokenizer import TextTokenizer
+
+ONE = np.ones(1, np.float32)
 
 
 def test_what_is_remembered_is_what_would_be_encoded(network: PlannerNetwork, tokenizer: TextTokenizer) -> None:
@@ -37,3 +43,17 @@ def test_changed_weights_are_seen(network: PlannerNetwork, tokenizer: TextTokeni
     network.eval()
     with torch.inference_mode():
         assert float((network(batch).tools - before).abs().max()) > 1e-3
+
+
+def test_what_was_encoded_before_does_not_change_a_bit(network: PlannerNetwork, tokenizer: TextTokenizer) -> None:
+    """Not even in the last place: a fresh process and one that has planned for days give the same plan."""
+    asked = world.examples()[1].given
+    with torch.inference_mode():
+        fresh = Decoder(network, tokenizer, asked)
+        network.left._texts.clear()
+        for tool in world.TOOLS:
+            Decoder(network, tokenizer, replace(world.examples()[4].given, candidates=(tool,), retrieval=ONE))
+        after = Decoder(network, tokenizer, asked)
+    assert torch.equal(fresh.tools, after.tools)
+    assert torch.equal(fresh.gate, after.gate)
+    assert torch.equal(fresh._panels.tools, after._panels.tools)
