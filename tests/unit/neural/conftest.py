@@ -85,6 +85,11 @@ def _example(number: int, registry: Registry) -> PlanningExample:
 @pytest.fixture(scope="session")
 def checkpoint(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a trained checkpoint."""
+    return learned(registry, tmp_path_factory.mktemp("models") / "learned")
+
+
+def learned(registry: Registry, folder: Path) -> Path:
+    """Train a checkpoint until it knows the requests of :data:`KNOWN`, and write it to ``folder``."""
     texts = [task for task, _, _ in KNOWN] + [tool_card(tool).text for tool in registry]
     tokenizer = train_tokenizer(texts, vocab_size=512)
     torch.manual_seed(0)
@@ -101,7 +106,6 @@ def checkpoint(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> 
         network.loss(collate(shuffled, tokenizer, SETTINGS, rng=rng))["total"].backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
-    folder = tmp_path_factory.mktemp("models") / "learned"
     save_checkpoint(folder, network, tokenizer, extra=LexicalPrior().files(), notes={"loss": 0.0})
     return folder
 
