@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from tomas.config import Settings
 from tomas.planner.context import Context, Registered
-from tomas.schema import CapacityCurve, ModelVersion, ProfileRow
+from tomas.schema import CapacityCurve, ModelVersion, ProfileRow, Reservation
 from tomas.store import Store
 
 __all__ = ["Outlook"]
@@ -23,16 +23,19 @@ class Outlook:
         settings: Settings,
         *,
         models: Mapping[str, str] | None = None,
+        reserved: Callable[[], Sequence[Reservation]] | None = None,
     ) -> None:
         """:param read: the context, with the newest runs of the tools named.
 
         :param models: versions by kind that a plan cites which is made again; None: the current ones.
+        :param reserved: what other plans held when that plan was drafted; None reads what they hold now.
         """
         self._read = read
         self._profiles = profiles
         self._store = store
         self.settings = settings
         self.replays = models is not None
+        self._reserved = reserved
         self._registered = Registered(store, models)
         self._kept: Context | None = None
         self._tools: frozenset[str] = frozenset()
@@ -49,7 +52,8 @@ class Outlook:
         """Free capacity of every bin from the release on; what other plans reserve is subtracted."""
         if self._curves is None:
             context = self.context(self._tools)
-            self._curves = context.curves(context.reservations(self._store, self.settings), self.settings)
+            read = self._reserved or (lambda: context.reservations(self._store, self.settings))
+            self._curves = context.curves(read(), self.settings)
         return self._curves
 
     def model(self, kind: str) -> ModelVersion | None:

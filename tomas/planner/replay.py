@@ -102,12 +102,20 @@ def replay(
             hand_over_ms=plan.hand_over_predicted_ms,
         )
 
-    outlook = Outlook(read, store.profiles, store, settings, models=versions)
+    outlook = Outlook(
+        read,
+        store.profiles,
+        store,
+        settings,
+        models=versions,
+        reserved=lambda: _as_of(plan, plan.created_at, store, settings),
+    )
     drafted, info = draft(
         plan.planner.kind, plan.request, registry, threshold=settings.planner.match_threshold, outlook=outlook
     )
     context = outlook.context({step.tool for step in drafted.steps})
-    reservations = _as_of(plan, store, settings)
+    scheduled = plan.created_at + timedelta(milliseconds=plan.t_inf_actual_ms or 0.0)
+    reservations = _as_of(plan, scheduled, store, settings)
     tools = {tool.name: tool for tool in registry}
     made = assemble(drafted, context, reservations, tools, settings)
     again = plan.model_copy(
@@ -145,9 +153,8 @@ def _settings(plan: Plan, settings: Settings) -> Settings:
     )
 
 
-def _as_of(plan: Plan, store: Store, settings: Settings) -> list[Reservation]:
-    """The reservations of other plans over the horizon, as they stood when this plan was scheduled."""
-    instant: datetime = plan.created_at + timedelta(milliseconds=plan.t_inf_actual_ms or 0.0)
+def _as_of(plan: Plan, instant: datetime, store: Store, settings: Settings) -> list[Reservation]:
+    """The reservations of other plans over the horizon, as they stood then."""
     end = plan.release_at + timedelta(seconds=settings.planner.horizon_s)
     found = [
         item.reservation
