@@ -12,6 +12,7 @@ from torch import Tensor
 from tomas.model.batch import END, REFUSE, SHORT_TOKENS, STEP, TEXT
 from tomas.model.choosable import Choosable
 from tomas.model.drafted import Drafted, DraftedStep, ModeProposal
+from tomas.model.edges import likely_edges
 from tomas.model.example import PlanningInput, Source, StepModes
 from tomas.model.layout import layout_of, positions_of, visible
 from tomas.model.mode_tensors import build_mode_tensors
@@ -150,15 +151,14 @@ class Decoder:
             tensors,
         )
         # As plain numbers: to index a tensor takes microseconds.
-        edges = outputs.edges[0].sigmoid().tolist()
+        waited = likely_edges(outputs.edges[0].sigmoid().tolist(), tensors.edge_features[0, ..., 1].tolist())
         bindings = self._bindings(plan, outputs.bindings[0].sigmoid().tolist(), tensors.fits[0].tolist())
         values = outputs.arguments[0].tolist()
         steps = []
         for s, tool in enumerate(self.chosen):
             read = {source.step for port in bindings[s] for source in port if source.step >= 0}
-            waited = {j for j in range(s) if edges[s][j] > _BOUND}
             arguments = self._arguments(tool, values[s])
-            steps.append(DraftedStep(tool, 1.0, tuple(sorted(read | waited)), bindings[s], arguments))
+            steps.append(DraftedStep(tool, 1.0, tuple(sorted(read.union(waited[s]))), bindings[s], arguments))
         return steps if modes is None else self._propose(steps, modes(steps), states)
 
     def explain(self) -> str:
