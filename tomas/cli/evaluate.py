@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from tomas.cli.render import console, new_table
 from tomas.config import get_settings, shared_file
-from tomas.errors import ConfigError, ModelUnavailable
+from tomas.errors import ConfigError, DataError, ModelUnavailable
 
 __all__ = ["evaluate"]
 
@@ -38,6 +38,8 @@ _HEADINGS = {
     "top_3": "top 3", "top_5": "top 5", "cases": "cases", "right": "right direction", "moved": "moved by",
     "makespan": "makespan", "written_node_f1": "node F1, hand-written",
 }  # fmt: skip
+_DIFFERENCES = ("zh − en", "difference")
+_Rows = Mapping[str, Mapping[str, float | None]]
 _COUNTS = {"requests", "labelled_plans", "with_right_tools", "plans", "tools", "cases"}
 
 
@@ -65,6 +67,7 @@ def evaluate(
     picture: Annotated[
         Path | None, typer.Option(help="Draw calibration, makespans, ablation to this .png, .svg or .pdf.")
     ] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write the tables to this file as Markdown.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="End with one line of JSON.")] = False,
 ) -> None:
     """Measure the neural planner: plans, refusals, confidence, allocations, makespans.
@@ -92,6 +95,8 @@ def evaluate(
     with _bar() as told:
         report = side.evaluate(folder, wanted, settings, told=told)
     _show(report, folder)
+    if markdown is not None:
+        _write(report, folder, markdown)
     if picture is not None:
         painter.draw_report(report, picture)
         _progress.print(f"drawn to {picture}")
@@ -111,41 +116,70 @@ def _shipped() -> Path:
 
 def _show(report: Any, folder: Path) -> None:
     console.print(f"checkpoint {folder.name}@{report.version}", markup=False)
+    for title, rows in _tables(report):
+        columns = _columns(rows)
+        table = new_table(title, "", *map(_heading, columns), right=map(_heading, columns), whole=("",))
+        for name, row in rows.items():
+            table.add_row(name, *(_cell(column, row.get(column), name) for column in columns))
+        console.print(table)
+    for line in _remarks(report):
+        console.print(line)
+
+
+def _write(report: Any, folder: Path, path: Path) -> None:
+    lines = [f"Checkpoint `{folder.name}@{report.version}`.", ""]
+    for title, rows in _tables(report):
+        columns = _columns(rows)
+        lines += [f"{title}:", "", f"| | {' | '.join(map(_heading, columns))} |", "|---" * (len(columns) + 1) + "|"]
+        for name, row in rows.items():
+            lines.append(f"| {name} | {' | '.join(_cell(column, row.get(column), name) for column in columns)} |")
+        lines.append("")
+    lines += [f"{line}." for line in _remarks(report)]
+    try:
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error.strerror}.", remedy="Name another file.") from None
+
+
+def _tables(report: Any) -> list[tuple[str, _Rows]]:
+    """Titles and rows of what was measured; families of phrasing stand in the JSON alone."""
     plans = {name: row for name, row in report.generated.items() if not name.startswith("phrasing")}
-    _table("Plans on generated requests", plans)
-    _table("Proposed modes and amounts on generated requests", report.allocation)
-    _table(
-        "Makespan over the least one, list-scheduled in these modes; plans with the right tools", report.makespan
-    )
-    _table("The same for all plans, the right tools given", report.makespan_given)
-    _table("Same task and modes under other curves", report.sensitivity)
-    _table("Plans on hand-written requests", report.written)
-    _table("Needed tools of hand-written requests, by whether training showed them", report.recall)
-    _table("Ablation: raw drafts and proposals", report.ablation)
+    found = [
+        ("Plans on generated requests", plans),
+        ("Proposed modes and amounts on generated requests", report.allocation),
+        ("Makespan ÷ the least, list-scheduled in these modes; plans with the right tools", report.makespan),
+        ("Makespan ÷ the least, all plans, the right tools given", report.makespan_given),
+        ("Same task and modes under other curves", report.sensitivity),
+        ("Plans on hand-written requests", report.written),
+        ("Needed tools of hand-written requests, by whether training showed them", report.recall),
+        ("Ablation: raw drafts and proposals", report.ablation),
+    ]
+    return [(title, rows) for title, rows in found if rows]
+
+
+def _remarks(report: Any) -> list[str]:
+    found = []
     if report.parse_success is not None:
-        console.print(f"{report.parse_success:.1%} of the hand-written requests' drafts are bound and valid")
+        found.append(f"{report.parse_success:.1%} of the hand-written requests' drafts are bound and valid")
     if report.ms_per_request is not None:
-        console.print(f"{report.ms_per_request:.0f} ms of a processor per plan, median")
-    console.print(f"{report.seconds:.0f} s of a processor in all")
+        found.append(f"{report.ms_per_request:.0f} ms of a processor per plan, median")
+    return [*found, f"{report.seconds:.0f} s of a processor in all"]
 
 
-def _table(title: str, rows: Mapping[str, Mapping[str, float | None]]) -> None:
-    if not rows:
-        return
-    columns = [name for name in next(iter(rows.values())) if name in _HEADINGS]
-    headings = [_HEADINGS[name] for name in columns]
-    table = new_table(title, "", *headings, right=headings, whole=("",))
-    for name, row in rows.items():
-        table.add_row(name, *(_cell(column, row.get(column), change="−" in name) for column in columns))
-    console.print(table)
+def _columns(rows: _Rows) -> list[str]:
+    return [name for name in next(iter(rows.values())) if name in _HEADINGS]
 
 
-def _cell(column: str, value: float | None, *, change: bool) -> str:
+def _heading(column: str) -> str:
+    return _HEADINGS[column]
+
+
+def _cell(column: str, value: float | None, row: str) -> str:
     if value is None:
         return "–"
     if column in _COUNTS:
-        return "" if change else f"{value:.0f}"
-    return f"{value:+.3f}" if change else f"{value:.3f}"
+        return f"{value:.0f}"
+    return f"{value:+.3f}" if row.endswith(_DIFFERENCES) else f"{value:.3f}"
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from tomas.evaluation.ablation import ablation
 from tomas.evaluation.allocations import Proposed, makespan_table, mode_metrics
 from tomas.evaluation.answers import answer, proposals
 from tomas.evaluation.cases import Case, generated_cases
-from tomas.evaluation.plans import Bin, Metrics, Pair, calibration, plan_metrics
+from tomas.evaluation.plans import Bin, Metrics, Pair, calibration, paired_error, plan_metrics
 from tomas.evaluation.recall import recall_metrics, tool_ranks
 from tomas.evaluation.sensitivity import sensitivity
 from tomas.evaluation.written import (
@@ -188,7 +188,11 @@ def _written(
     cases = written_cases(requests, world, prior, checkpoint.config.model.limits)
     pairs = _answers(checkpoint, cases, "hand-written requests: plans", told)
     others = list(zip(cases, retrieval_answers(requests, world), strict=True))
-    report.written = _by_language(pairs, "") | _by_language(others, "retrieval planner, ")
+    report.written = _by_language(pairs, "")
+    halves = [[pair for pair in pairs if pair[0].language == language] for language in ("en", "zh")]
+    if all(halves):
+        report.written["zh − en, by chance ±"] = paired_error(halves[0], halves[1])
+    report.written |= _by_language(others, "retrieval planner, ")
     report.calibration["hand-written"] = calibration(pairs)
     ranks = []
     for number, pair in enumerate(pairs, start=1):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from tomas.evaluation.answers import Answer
 from tomas.evaluation.cases import Case
-from tomas.evaluation.plans import calibration, f1, plan_metrics, right_steps
+from tomas.evaluation.plans import calibration, f1, paired_error, plan_metrics, right_steps
 from tomas.evaluation.recall import recall_metrics
 from tomas.model.example import PlanningInput, ToolCard
 
@@ -62,6 +64,20 @@ def test_nothing_to_measure_is_none_and_not_zero() -> None:
 
 def test_a_tool_chosen_before_what_it_waits_for_is_wrong() -> None:
     assert right_steps(case("a", "b", edges=A_B), answer("b", "a", "c")) == [False, True, False]
+
+
+def test_chance_in_differences_is_told_from_requests_that_ask_for_the_same() -> None:
+    def said(language: str, *hits: bool) -> list[tuple[Case, Answer]]:
+        return [
+            (replace(case("a"), id=f"{language}-{number}"), answer("a" if hit else "b"))
+            for number, hit in enumerate(hits)
+        ]
+
+    same = paired_error(said("en", True, False, True, False), said("zh", True, False, True, False))
+    assert same["node_f1"] == 0.0
+    other = paired_error(said("en", True, False, True, False), said("zh", False, True, True, False))
+    assert other["exact_set"] == pytest.approx(1.96 * (2 / 3) ** 0.5 / 2)
+    assert paired_error(said("en", True), said("zh", True))["node_f1"] is None
 
 
 def test_calibration_bins() -> None:

@@ -67,12 +67,13 @@ def test_what_was_learned_by_heart_scores_full_marks(checkpoint: Path, requests_
 
 
 def test_the_command_shows_tables_and_ends_with_json(checkpoint: Path, requests_file: Path, tmp_path: Path) -> None:
-    picture = tmp_path / "figures.png"
+    picture, tables = tmp_path / "figures.png", tmp_path / "figures.md"
     told = CliRunner().invoke(
         app,
         [
             "evaluate", "--checkpoint", str(checkpoint), "--requests", str(requests_file), "--generated", "6",
-            "--ablate", "--ablated", "2", "--picture", str(picture), "--labels", str(tmp_path), "--json",
+            "--ablate", "--ablated", "2", "--picture", str(picture), "--markdown", str(tables),
+            "--labels", str(tmp_path), "--json",
         ],
     )  # fmt: skip
     assert told.exit_code == 0, told.output
@@ -84,6 +85,9 @@ def test_the_command_shows_tables_and_ends_with_json(checkpoint: Path, requests_
     assert line["makespan_given"]["model"]["plans"] == line["allocation"]["all"]["labelled_plans"]
     assert line["makespan_given"]["projected"]["infeasible"] == 0
     assert picture.stat().st_size > 10_000
+    lines = tables.read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if line.startswith("| no feedback")]
+    assert all(line.count("|") > 4 for line in lines if line.startswith("|"))
     kept = (tmp_path / "labels-1.jsonl").read_text(encoding="utf-8").splitlines()
     assert len(kept) >= line["allocation"]["all"]["labelled_plans"]
 
