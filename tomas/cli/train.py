@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +18,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from tomas.cli.model_add import add
+from tomas.cli.model_info import model_side
 from tomas.cli.render import console, new_table
 from tomas.errors import ConfigError
 
@@ -67,6 +68,9 @@ def train(
     ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Of torch; default: torch's own choice.")] = None,
     device: Annotated[str, typer.Option(help="As torch names it: cpu, cuda, cuda:1.")] = "cpu",
+    register: Annotated[
+        bool, typer.Option("--register", help="Put it into the model registry, as `tomas model add` does.")
+    ] = False,
 ) -> None:
     """Train the neural planner and write its checkpoint.
 
@@ -76,20 +80,20 @@ def train(
     (`training.patience`); the confidence is calibrated on it afterwards. The run's folder holds the losses of all
     epochs (history.json) and their picture (loss.svg).
     """
-    settings = _model_side("tomas.model.config").load_config(config)
+    settings = model_side("tomas.model.config").load_config(config)
     changed = {"strategy": strategy, "epochs": epochs, "seed": seed}
     changed = {name: value for name, value in changed.items() if value is not None}
     settings = settings.model_copy(update={"training": settings.training.model_copy(update=changed)})
     target = out or Path(".tomas/models") / Path(config).stem
-    side = _model_side("tomas.training.neural.fit")
+    side = model_side("tomas.training.neural.fit")
     if threads is not None:
-        _model_side("torch").set_num_threads(threads)
+        model_side("torch").set_num_threads(threads)
     side.check_place(target)
     cards, registry = _registry(tools)
     dataset = _dataset(settings, data, valid, registry, work, workers)
     run = side.run_folder(work, settings, dataset, init)
     _progress.print(f"{len(dataset.train)} examples, {len(dataset.valid)} held out; the run's folder is {run}")
-    if resume and _model_side("tomas.training.neural.state").interrupted(run):
+    if resume and model_side("tomas.training.neural.state").interrupted(run):
         _progress.print("it goes on from where it was interrupted (--fresh starts anew)")
     with _bar() as told:
         fitted = side.fit(
@@ -105,12 +109,14 @@ def train(
             report=lambda progress: _tell(told, progress),
         )
     _show(fitted)
+    if register:
+        add(target)
 
 
 def _dataset(
     settings: Any, data: Path | None, valid: Path | None, registry: Any, work: Path, workers: int | None
 ) -> Any:
-    side = _model_side("tomas.training.neural.dataset")
+    side = model_side("tomas.training.neural.dataset")
     chosen, limits = settings.training.data, settings.model.limits
     if data is not None:
         return side.given_data(data, valid, side.prior_of(chosen), limits)
@@ -179,13 +185,3 @@ def _show(fitted: Any) -> None:
     for row in rows:
         table.add_row(*row)
     console.print(table)
-
-
-def _model_side(module: str) -> Any:
-    """A module that needs torch, imported when a command runs."""
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"The neural planner needs {error.name}.", remedy="pip install 'airflow-provider-tomas[model]'"
-        ) from None

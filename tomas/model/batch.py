@@ -105,10 +105,12 @@ def collate(
     config: NeuralConfig,
     *,
     rng: np.random.Generator | None = None,
+    explanations: bool = True,
 ) -> Batch:
     """Examples to a padded batch.
 
     :param rng: draws one topological order of each example's steps; None keeps the canonical one.
+    :param explanations: whether their words are taught; they are most of a sequence, and less of the lesson.
     :raises DataError: an example exceeds ``model.limits``, or its target contradicts its input.
     """
     if not examples:
@@ -127,6 +129,8 @@ def collate(
     parents = [[step.parents for step in example.target.steps] for example in examples]
     modes = build_mode_tensors(inputs, [example.modes for example in examples], parents, config)
     targets = _targets(examples, tokenizer, config, plan, modes)
+    if not explanations:
+        targets = replace(targets, text=targets.text[:, :0])
     return Batch(
         long_tokens=long.tokens(tokenizer),
         short_tokens=short.tokens(tokenizer),

@@ -75,6 +75,7 @@ class TokenMatching(nn.Module):
         vectors, weights = tools[0][rows], tools[1][rows]
         likeness = torch.einsum("bkld,btd->bklt", vectors, task[0])
         likeness = likeness.masked_fill((weights == 0)[..., None] | (task[1] == 0)[:, None, None, :], -1.0)
-        covers = (likeness.amax(dim=2) * task[1][:, None]).sum(-1) / task[1].sum(-1)[:, None].clamp_min(1e-6)
-        named = (likeness.amax(dim=3) * weights).sum(-1) / weights.sum(-1).clamp_min(1e-6)
+        # The gradient of max is one entry; that of amax, over everything, takes twice the time.
+        covers = (likeness.max(dim=2).values * task[1][:, None]).sum(-1) / task[1].sum(-1)[:, None].clamp_min(1e-6)
+        named = (likeness.max(dim=3).values * weights).sum(-1) / weights.sum(-1).clamp_min(1e-6)
         return torch.stack([covers, named], dim=-1)

@@ -152,7 +152,7 @@ def generated(
 
 
 def given_data(path: Path, valid: Path | None, prior: Prior, limits: LimitsConfig) -> Dataset:
-    """Examples of files, with the prior's scores.
+    """Examples of files, with the prior's scores where they have none yet.
 
     :param valid: held out; None holds out what :func:`~tomas.training.generate.split_of` names, or one group of
         ten where it names none.
@@ -289,7 +289,8 @@ def _code() -> str:
 
 
 def _of_file(path: Path, prior: Prior) -> list[PlanningExample]:
-    return [_scored(example, prior) for example in read_examples(path)]
+    found = read_examples(path)
+    return [example if example.given.retrieval.any() else _scored(example, prior) for example in found]
 
 
 def _scored(example: PlanningExample, prior: Prior) -> PlanningExample:

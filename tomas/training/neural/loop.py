@@ -34,8 +34,10 @@ from tomas.training.neural.state import (
 
 __all__ = ["Progress", "Trained", "train"]
 
-_POOL = 16
+_POOL = 64
 """Batches whose examples are sorted by length together."""
+_LIKE = 8
+"""Tokens within which tasks count as equally long."""
 _LAST_RATE = 0.05
 
 
@@ -110,6 +112,7 @@ def train(
         if resumed is not None:
             state, best = resumed
     before = state.seconds
+    lengths = _lengths(examples, tokenizer)
     per_epoch = math.ceil(len(examples) / settings.batch_size)
     total = per_epoch * settings.epochs
     saved = time.monotonic()
@@ -117,14 +120,13 @@ def train(
     while not stopped:
         network.train()
         epoch_begun = time.monotonic()
-        for number, rows in enumerate(_batches(examples, settings.batch_size, settings.seed, state.epoch)):
+        for number, rows in enumerate(_batches(lengths, settings.batch_size, settings.seed, state.epoch)):
             if number < state.step:
                 continue
             done = state.epoch * per_epoch + number
             _step(network, tokenizer, config, [examples[row] for row in rows], optimizer, state, done, total)
             if report is not None:
-                means = {name: value / state.step for name, value in state.sums.items()}
-                report(Progress(state.epoch, settings.epochs, (done + 1) / total, means))
+                report(Progress(state.epoch, settings.epochs, (done + 1) / total, _means(state, network.config)))
             if folder is not None and time.monotonic() - saved > save_every_s:
                 state.seconds = before + time.monotonic() - begun
                 write_state(folder, state, network, optimizer, best)
@@ -168,7 +170,10 @@ def _step(
     rng = np.random.default_rng((settings.seed, done)) if settings.sampled_orders else None
     for group in optimizer.param_groups:
         group["lr"] = settings.learning_rate * _rate(done, total, settings.warmup)
-    losses = network.loss(collate(examples, tokenizer, network.config, rng=rng).to(network.device))
+    # Evenly spread over the batches, the first among them.
+    explained = math.ceil((done + 1) * settings.explained_share) > math.ceil(done * settings.explained_share)
+    batch = collate(examples, tokenizer, network.config, rng=rng, explanations=explained)
+    losses = network.loss(batch.to(network.device))
     optimizer.zero_grad(set_to_none=True)
     torch.autograd.backward(losses["total"])
     torch.nn.utils.clip_grad_norm_([p for p in network.parameters() if p.requires_grad], settings.clip)
@@ -176,6 +181,7 @@ def _step(
     state.step += 1
     for name, value in losses.items():
         state.sums[name] = state.sums.get(name, 0.0) + float(value.detach())
+        state.counts[name] = state.counts.get(name, 0) + 1
 
 
 def _end_epoch(
@@ -187,8 +193,8 @@ def _end_epoch(
     best: dict[str, Tensor] | None,
 ) -> dict[str, Tensor] | None:
     """Close the books of an epoch; gives the best weights so far."""
-    state.history.train.append({name: value / state.step for name, value in state.sums.items()})
-    state.epoch, state.step, state.sums = state.epoch + 1, 0, {}
+    state.history.train.append(_means(state, network.config))
+    state.epoch, state.step, state.sums, state.counts = state.epoch + 1, 0, {}, {}
     if not valid:
         return None
     losses = _evaluate(network, tokenizer, valid, config.training.batch_size)
@@ -203,23 +209,46 @@ def _evaluate(
     network: PlannerNetwork, tokenizer: TextTokenizer, examples: Sequence[PlanningExample], size: int
 ) -> dict[str, float]:
     network.eval()
+    lengths = _lengths(examples, tokenizer)
+    examples = [examples[row] for row in sorted(range(len(examples)), key=lengths.__getitem__)]
     sums: dict[str, float] = {}
+    counts: dict[str, int] = {}
     with torch.inference_mode():
         for begin in range(0, len(examples), size):
             rows = examples[begin : begin + size]
             losses = network.loss(collate(rows, tokenizer, network.config).to(network.device))
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0.0) + float(value) * len(rows)
-    return {name: value / len(examples) for name, value in sums.items()}
+                counts[name] = counts.get(name, 0) + len(rows)
+    return _together({name: value / counts[name] for name, value in sums.items()}, network.config)
 
 
-def _batches(examples: Sequence[PlanningExample], size: int, seed: int, epoch: int) -> Iterator[list[int]]:
+def _means(state: TrainingState, config: NeuralConfig) -> dict[str, float]:
+    """Mean losses of the epoch so far, each over the batches that held its segment."""
+    return _together({name: value / state.counts[name] for name, value in state.sums.items()}, config)
+
+
+def _together(losses: dict[str, float], config: NeuralConfig) -> dict[str, float]:
+    """With ``total`` anew, as not every batch holds every segment."""
+    factors = config.training.loss.model_dump()
+    return losses | {"total": sum(factors[name] * value for name, value in losses.items() if name != "total")}
+
+
+def _lengths(examples: Sequence[PlanningExample], tokenizer: TextTokenizer) -> list[tuple[int, int]]:
+    """By what examples are alike in length: tokens of the task, roughly, then candidates."""
+    return [
+        (len(tokenizer.encode(example.given.task)[0]) // _LIKE, len(example.given.candidates))
+        for example in examples
+    ]
+
+
+def _batches(lengths: Sequence[tuple[int, int]], size: int, seed: int, epoch: int) -> Iterator[list[int]]:
     """Rows of one epoch: shuffled, but of like length within a batch, so that little is padding."""
     rng = np.random.default_rng((seed, epoch, 1))
-    order = rng.permutation(len(examples))
+    order = rng.permutation(len(lengths))
     batches: list[list[int]] = []
     for begin in range(0, len(order), size * _POOL):
-        pool = sorted(order[begin : begin + size * _POOL], key=lambda row: len(examples[row].given.task))
+        pool = sorted(order[begin : begin + size * _POOL], key=lengths.__getitem__)
         batches += [[int(row) for row in pool[i : i + size]] for i in range(0, len(pool), size)]
     for number in rng.permutation(len(batches)):
         yield batches[number]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,12 @@ import torch
 
 from tests.unit.model import world
 from tomas.errors import DataError
+from tomas.model.batch import collate
 from tomas.model.config import NeuralConfig
+from tomas.model.example import PlanningTarget
 from tomas.model.network import PlannerNetwork
 from tomas.training.neural.curve import draw_curve
-from tomas.training.neural.loop import Progress, train
+from tomas.training.neural.loop import Progress, _batches, train
 
 _KILLED = """
 import os, signal, sys
@@ -107,10 +110,6 @@ def test_a_damaged_state_is_refused(tmp_path: Path) -> None:
 
 def test_training_stops_when_what_is_held_out_gets_no_better() -> None:
     # Held out is the contrary of what is taught.
-    from dataclasses import replace
-
-    from tomas.model.example import PlanningTarget
-
     contrary = [
         replace(item, target=PlanningTarget(refuse=not item.target.refuse), modes=()) for item in world.examples()
     ]
@@ -150,3 +149,44 @@ def test_frozen_parameters_stay_as_they_are() -> None:
 def test_nothing_to_train_on_is_refused() -> None:
     with pytest.raises(DataError, match="no examples"):
         train(fresh(config()), world.tokenizer(), [])
+
+
+def test_explanations_are_taught_in_a_share_of_the_batches() -> None:
+    examples = [
+        replace(item, target=replace(item.target, explanation="because it was asked for"))
+        for item in world.examples()
+    ]
+    told: list[Progress] = []
+    train(fresh(config(2, explained_share=0.5)), world.tokenizer(), examples, report=told.append)
+    means = [progress.losses["text"] for progress in told[:4]]
+    assert [means[0] == means[1], means[1] == means[2], means[2] == means[3]] == [True, False, True]
+    never = train(fresh(config(1, explained_share=0.0)), world.tokenizer(), examples)
+    assert "text" not in never.history.train[0]
+    with_words = collate(examples, world.tokenizer(), config())
+    without = collate(examples, world.tokenizer(), config(), explanations=False)
+    assert without.targets.text.shape[1] == 0
+    torch.testing.assert_close(without.targets.gate, with_words.targets.gate)
+
+
+def test_examples_of_like_length_share_a_batch() -> None:
+    lengths = [(place % 7, place % 3) for place in range(100)]
+    batches = list(_batches(lengths, 10, seed=0, epoch=0))
+    assert sorted(row for batch in batches for row in batch) == list(range(100))
+    spreads = [max(lengths[row][0] for row in batch) - min(lengths[row][0] for row in batch) for batch in batches]
+    assert max(spreads) <= 1
+    assert list(_batches(lengths, 10, seed=0, epoch=0)) == batches
+    assert list(_batches(lengths, 10, seed=0, epoch=1)) != batches
+
+
+def test_what_has_ended_but_is_not_saved_yet_ends_at_once(tmp_path: Path) -> None:
+    arguments = (world.tokenizer(), world.examples())
+    first = fresh(config(2))
+    ended = train(first, *arguments, valid=world.examples()[:2], folder=tmp_path, keep_state=True)
+    told: list[Progress] = []
+    second = fresh(config(2))
+    again = train(second, *arguments, valid=world.examples()[:2], folder=tmp_path, report=told.append)
+    assert told == []
+    assert again == ended
+    for name, value in first.state_dict().items():
+        torch.testing.assert_close(second.state_dict()[name], value, rtol=0, atol=0)
+    assert list(tmp_path.iterdir()) == []
