@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, PreTrainedModel, Qwen2Config
+from transformers import AutoModelForCausalLM, DynamicCache, PreTrainedModel, Qwen2Config
 
-from tomas.errors import ConfigError, ModelUnavailable
+from tomas.errors import ConfigError
 from tomas.model.config import ArchitectureConfig, BackboneConfig, LoraSettings
+from tomas.model.pretrained import Pretrained
 
 __all__ = ["Backbone", "build_backbone", "decoder_config"]
 
@@ -114,19 +115,7 @@ def build_backbone(config: BackboneConfig, *, weights: bool = True) -> Backbone:
     """
     if config.from_scratch or not weights:
         return Backbone(_random(config))
-    try:
-        model = AutoModelForCausalLM.from_pretrained(
-            config.name,
-            revision=config.revision,
-            dtype=_DTYPES[config.dtype],
-            local_files_only=config.local_files_only,
-            trust_remote_code=False,
-            attn_implementation="sdpa",
-            **({"gguf_file": config.gguf_file} if config.gguf_file else {"use_safetensors": True}),
-        )
-    except Exception as error:  # noqa: BLE001  (hub, disk and parsers each raise their own)
-        raise _unavailable(config, error) from None
-    return Backbone(model)
+    return Backbone(Pretrained.of(config).model(_DTYPES[config.dtype]))
 
 
 def decoder_config(config: BackboneConfig) -> Any:
@@ -138,16 +127,7 @@ def decoder_config(config: BackboneConfig) -> Any:
         return _qwen2(config.architecture or ArchitectureConfig())
     if not Path(config.name).is_dir() and config.architecture is not None:
         return _qwen2(config.architecture)
-    try:
-        return AutoConfig.from_pretrained(
-            config.name,
-            revision=config.revision,
-            local_files_only=config.local_files_only,
-            trust_remote_code=False,
-            **({"gguf_file": config.gguf_file} if config.gguf_file else {}),
-        )
-    except Exception as error:  # noqa: BLE001
-        raise _unavailable(config, error) from None
+    return Pretrained.of(config).config()
 
 
 def _random(config: BackboneConfig) -> PreTrainedModel:
@@ -169,11 +149,4 @@ def _qwen2(shape: ArchitectureConfig) -> Qwen2Config:
         rope_parameters={"rope_type": "default", "rope_theta": shape.rope_theta},
         rms_norm_eps=shape.norm_epsilon,
         tie_word_embeddings=shape.tie_embeddings,
-    )
-
-
-def _unavailable(config: BackboneConfig, error: Exception) -> ModelUnavailable:
-    return ModelUnavailable(
-        f"The backbone {config.name} cannot be loaded: {type(error).__name__}: {str(error)[:300]}.",
-        remedy="Give a hub id that can be reached, a folder with safetensors, or a GGUF file.",
     )

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from tomas.errors import ModelUnavailable
 from tomas.model.config import BackboneConfig
+from tomas.model.pretrained import Pretrained
 
 __all__ = ["Encoded", "TextTokenizer", "load_pretrained_tokenizer", "train_tokenizer"]
 
@@ -149,22 +148,4 @@ def load_pretrained_tokenizer(backbone: BackboneConfig) -> TextTokenizer:
 
     :raises ModelUnavailable: it is not there, or cannot be read.
     """
-    folder = Path(backbone.name)
-    try:
-        if (folder / "tokenizer.json").is_file():
-            return TextTokenizer(Tokenizer.from_file(str(folder / "tokenizer.json")), fold=False)
-        from transformers import AutoTokenizer
-
-        loaded = AutoTokenizer.from_pretrained(
-            backbone.name,
-            revision=backbone.revision,
-            local_files_only=backbone.local_files_only,
-            trust_remote_code=False,
-            **({"gguf_file": backbone.gguf_file} if backbone.gguf_file else {}),
-        )
-        return TextTokenizer(loaded.backend_tokenizer, fold=False)
-    except Exception as error:  # noqa: BLE001  (hub, disk and parser each raise their own)
-        raise ModelUnavailable(
-            f"The tokenizer of {backbone.name} cannot be loaded: {type(error).__name__}: {str(error)[:300]}.",
-            remedy="Give a folder that holds tokenizer.json, or allow access to the hub.",
-        ) from None
+    return TextTokenizer(Pretrained.of(backbone).tokenizer(), fold=False)

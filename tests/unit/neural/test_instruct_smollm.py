@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tomas.config import InstructSettings, Settings
-from tomas.errors import ConfigError
+from tomas.errors import ConfigError, ModelUnavailable
 from tomas.neural.instruct.planner import InstructPlanner
 from tomas.planner.service import make_plan
 from tomas.schema import PlanRequest
@@ -71,5 +71,5 @@ def test_a_model_that_is_not_there_is_a_clear_error() -> None:
     with pytest.raises(ConfigError, match="has no model"):
         InstructPlanner(InstructSettings()).draft(PlanRequest(task=TASK), Registry.load())
     missing = InstructPlanner(InstructSettings(model="/nonexistent/model.gguf"))
-    with pytest.raises(ConfigError, match="There is no file"):
+    with pytest.raises(ModelUnavailable, match="There is no file"):
         missing.draft(PlanRequest(task=TASK), Registry.load())

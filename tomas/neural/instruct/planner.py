@@ -52,7 +52,8 @@ class InstructPlanner:
         """Ask the model for tools, order and closed arguments.
 
         :raises TaskError: the task is empty, too long or not text.
-        :raises ConfigError: no model is set, or what is set cannot be loaded.
+        :raises ConfigError: no model is set.
+        :raises ModelUnavailable: what is set cannot be loaded.
         :raises NoToolMatches: the model refused, or chose what does not produce a declared result.
         :raises ToolUnavailable: a tool that the model chose is not installed, and may not be planned.
         :raises PlanError: the answer did not end within its limits.
@@ -119,9 +120,9 @@ class InstructPlanner:
                 )
             import llguidance.hf
 
-            from tomas.model.pretrained import load_pretrained
+            from tomas.model.pretrained import load_chat_model
 
-            model, tokenizer = load_pretrained(
+            model, tokenizer = load_chat_model(
                 self._settings.model, revision=self._settings.revision, dtype=self._settings.dtype
             )
             self._loaded = (
