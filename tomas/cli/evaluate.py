@@ -22,7 +22,7 @@ __all__ = ["evaluate"]
 SHIPPED = "data/models/tiny"
 _REQUESTS = ("data/evaluation/requests_en.jsonl", "data/evaluation/requests_zh.jsonl")
 _EXTRA = "data/evaluation/extra_tools.json"
-_ABLATED = 150
+_ABLATED = 100
 _progress = Console(stderr=True, highlight=False)
 _HEADINGS = {
     "requests": "requests", "node_f1": "node F1", "edge_f1": "edge F1", "exact_set": "exact set",
@@ -38,6 +38,15 @@ _HEADINGS = {
     "top_3": "top 3", "top_5": "top 5", "cases": "cases", "right": "right direction", "moved": "moved by",
     "makespan": "makespan", "written_node_f1": "node F1, hand-written",
 }  # fmt: skip
+_MODES = (
+    "labelled_plans",
+    "with_right_tools",
+    "mode_accuracy",
+    "mode_accuracy_right_tools",
+    "mode_own",
+    "mode_chance",
+)
+_AMOUNTS = ("mape", "mae_cpu_cores", "mae_cpu_mem_gb", "mae_gpu_sm", "mae_gpu_mem_gb")
 _DIFFERENCES = ("zh − en", "difference")
 _Rows = Mapping[str, Mapping[str, float | None]]
 _COUNTS = {"requests", "labelled_plans", "with_right_tools", "plans", "tools", "cases"}
@@ -146,7 +155,8 @@ def _tables(report: Any) -> list[tuple[str, _Rows]]:
     plans = {name: row for name, row in report.generated.items() if not name.startswith("phrasing")}
     found = [
         ("Plans on generated requests", plans),
-        ("Proposed modes and amounts on generated requests", report.allocation),
+        ("Proposed modes on generated requests", _part(report.allocation, _MODES)),
+        ("Proposed amounts on generated requests", _part(report.allocation, _AMOUNTS)),
         ("Makespan ÷ the least, list-scheduled in these modes; plans with the right tools", report.makespan),
         ("Makespan ÷ the least, all plans, the right tools given", report.makespan_given),
         ("Same task and modes under other curves", report.sensitivity),
@@ -155,6 +165,10 @@ def _tables(report: Any) -> list[tuple[str, _Rows]]:
         ("Ablation: raw drafts and proposals", report.ablation),
     ]
     return [(title, rows) for title, rows in found if rows]
+
+
+def _part(rows: _Rows, columns: tuple[str, ...]) -> _Rows:
+    return {name: {column: row[column] for column in columns} for name, row in rows.items()}
 
 
 def _remarks(report: Any) -> list[str]:

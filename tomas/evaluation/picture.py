@@ -49,7 +49,7 @@ def draw_report(report: Report, path: Path) -> None:
     check_picture(path)
     from matplotlib.figure import Figure
 
-    above = bool(report.calibration) + bool(report.makespan)
+    above = bool(report.calibration) + bool(report.makespan_given)
     tall = 0.42 * len(report.ablation) + 1.2 if report.ablation else 0.0
     figure = Figure(figsize=(10.0, 3.8 * bool(above) + tall), layout="constrained")
     heights = [height for height in (3.8 * bool(above), tall) if height]
@@ -58,8 +58,8 @@ def draw_report(report: Report, path: Path) -> None:
         panels = iter(next(parts).subplots(1, above, squeeze=False)[0])
         if report.calibration:
             _calibration(next(panels), report.calibration)
-        if report.makespan:
-            _makespans(next(panels), report.makespan)
+        if report.makespan_given:
+            _makespans(next(panels), report.makespan_given)
     if report.ablation:
         _ablation(next(parts).subplots(1, len(_SHOWN), sharey=True), report.ablation)
     figure.savefig(path, dpi=120)
@@ -82,16 +82,16 @@ def _calibration(axes: Any, curves: Mapping[str, Sequence[Bin]]) -> None:
 
 
 def _makespans(axes: Any, table: Mapping[str, Metrics]) -> None:
-    names = [name for name, row in table.items() if row["geometric"] is not None]
+    names = [name for name in table if table[name]["geometric"] is not None]
     values = [float(table[name]["geometric"] or 0.0) for name in names]
     axes.bar(range(len(names)), [value - 1.0 for value in values], bottom=1.0, color=_colours(names))
     for place, (name, value) in enumerate(zip(names, values, strict=True)):
         lost = table[name]["infeasible"] or 0.0
         axes.text(place, value, f"{value:.2f}\n{lost:.1%} without", ha="center", va="bottom", fontsize=7)
     axes.axhline(1.10, color=_INK, linewidth=0.8, linestyle=":")
-    axes.set_xticks(range(len(names)), names, fontsize=8)
+    axes.set_xticks(range(len(names)), [name.replace(", ", ",\n") for name in names], fontsize=8)
     axes.set_ylim(1.0, 1.0 + 1.25 * (max(values, default=1.2) - 1.0))
-    axes.set_title("Makespan over the least one, geometric mean; share without a schedule", loc="left", fontsize=9)
+    axes.set_title("Makespan ÷ the least, geometric mean; share without one", loc="left", fontsize=9)
     _plain(axes)
 
 

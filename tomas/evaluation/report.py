@@ -35,7 +35,7 @@ from tomas.training.generate.split import Split
 
 __all__ = ["Report", "Told", "Wanted", "evaluate"]
 
-_ASKED = 200
+_ASKED = 120
 """Cases that are looked at under other curves; each takes up to four more plans."""
 Table = dict[str, Metrics]
 Told = Callable[[str, int, int], None]

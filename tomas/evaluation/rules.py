@@ -4,28 +4,36 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
 
 from tomas.errors import PlanError
 from tomas.evaluation.cases import Allocation
 from tomas.model.example import ModeCard
 from tomas.schedule import list_schedule, schedule
 from tomas.schedule.timeline import Timeline
+from tomas.training.generate.fleet import Fleet
 from tomas.training.generate.label import LIMIT_S
 from tomas.training.generate.modes import make_problem
 
 __all__ = ["RULES", "list_ratio", "picks_of", "projected_ratio"]
 
-RULES = ("fastest", "cheapest", "greedy")
+RULES = ("fastest", "cheapest", "greedy", "greedy, class means")
 
 
 def picks_of(rule: str, allocation: Allocation) -> list[int]:
     """The mode of each step by a rule.
 
     ``fastest``: least time; ``cheapest``: least cost; ``greedy``: step by step in topological order, the mode and
-    bin in which it ends first after what was placed before; where a step fits nowhere ever, its fastest.
+    bin in which it ends first after what was placed before; where a step fits nowhere ever, its fastest. ``greedy,
+    class means``: likewise, but it knows no more of the workers than the model does: the mean curve of each class.
     """
     if rule == "greedy":
-        return _greedy(allocation)
+        return _greedy(allocation, allocation.fleet)
+    if rule == "greedy, class means":
+        fleet = allocation.fleet
+        return _greedy(allocation, replace(fleet, free=np.repeat(fleet.curves, fleet.bins, axis=0)))
     keys = {"fastest": _time, "cheapest": _cost}
     return [min(range(len(step.modes)), key=lambda m: keys[rule](step.modes[m])) for step in allocation.modes]
 
@@ -62,9 +70,9 @@ def _cost(card: ModeCard) -> tuple[float, float]:
     return card.cost, card.p90_ms
 
 
-def _greedy(allocation: Allocation) -> list[int]:
+def _greedy(allocation: Allocation, fleet: Fleet) -> list[int]:
     cards = [step.modes for step in allocation.modes]
-    problem, meant = make_problem(allocation.parents, cards, allocation.fleet, allocation.step_ms)
+    problem, meant = make_problem(allocation.parents, cards, fleet, allocation.step_ms)
     timelines = {name: Timeline.of(capacity) for name, capacity in problem.capacities.items()}
     ends: list[float] = []
     picks: list[int] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -47,6 +48,7 @@ def test_rules_and_their_makespans() -> None:
         "fastest": [WIDE, WIDE],
         "cheapest": [NARROW, NARROW],
         "greedy": [WIDE, WIDE],
+        "greedy, class means": [WIDE, WIDE],
     }
     assert list_ratio(plan, [WIDE, WIDE]) == pytest.approx(200 / 150)
     assert list_ratio(plan, [NARROW, NARROW]) == pytest.approx(1.0)
@@ -57,6 +59,16 @@ def test_greedy_takes_the_mode_that_ends_first_after_what_was_placed() -> None:
     plan = allocation(free=0.5)
     assert picks_of("greedy", plan) == [NARROW, NARROW]
     assert list_ratio(plan, [NARROW, NARROW]) == pytest.approx(1.0)
+
+
+def test_greedy_on_class_means_does_not_tell_the_bins_of_a_class_apart() -> None:
+    """One bin is all free, the other half: the wide mode fits the first, and by the mean of both it fits nowhere."""
+    plan = allocation()
+    free = np.repeat(plan.fleet.free, 2, axis=0)
+    free[1] *= 0.5
+    plan = replace(plan, fleet=replace(plan.fleet, bins=(2,), free=free))
+    assert picks_of("greedy", plan) == [WIDE, NARROW]
+    assert picks_of("greedy, class means", plan) == [NARROW, NARROW]
 
 
 def test_projection_frees_the_modes_of_what_has_no_schedule() -> None:
