@@ -62,7 +62,7 @@ def test_greedy_takes_the_mode_that_ends_first_after_what_was_placed() -> None:
 
 
 def test_greedy_on_class_means_does_not_tell_the_bins_of_a_class_apart() -> None:
-    """One bin is all free, the other half: the wide mode fits the first, and by the mean of both it fits nowhere."""
+    """One bin is all free, the other half: the wide mode fits the first, and by their mean it fits nowhere."""
     plan = allocation()
     free = np.repeat(plan.fleet.free, 2, axis=0)
     free[1] *= 0.5
