@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar
@@ -87,12 +88,15 @@ class NeuralPlanner:
             prices = outlook.settings.planner.prices
             return step_modes(steps, given, allowed, outlook.context(names), fleet, prices, limits.max_modes)
 
+        began = time.perf_counter()
         try:
             drafted = decode(
                 checkpoint.network, checkpoint.tokenizer, given, modes=None if outlook is None else modes
             )
         except DataError as error:
             raise NoToolMatches(f"The model cannot read the request: {error.what}", remedy=error.remedy) from None
+        took_ms = (time.perf_counter() - began) * 1000.0
+        checkpoint.network.latency.observe(*_counts(checkpoint, given), len(drafted.steps), took_ms)
         draft = self._answer(request, allowed, given, drafted, checkpoint)
         cites = {f"model.{KIND}": loaded.registered} if loaded.registered else {}
         return replace(draft, version=loaded.version, cites=cites)
@@ -113,6 +117,7 @@ class NeuralPlanner:
         given = replace(given, precedents=prior.precedents(request.task, given.candidates))
         if outlook is None:
             return given, None
+        outlook.expect(checkpoint.network.latency.predict_ms(*_counts(checkpoint, given)))
         fleet = read_fleet(outlook, [card.name for card in given.candidates], limits.max_classes)
         return fleet.shown_in(given), fleet
 
@@ -146,6 +151,12 @@ class NeuralPlanner:
         ]
         steps = [_skeleton(step, drafted.steps, given, allowed) for step in drafted.steps]
         return bind_skeleton(steps, request, usable, warnings=warnings, tell=tell)
+
+
+def _counts(checkpoint: Checkpoint, given: PlanningInput) -> tuple[int, int]:
+    """What the time of a draft depends on: tokens of the task that are read, candidates."""
+    most = checkpoint.config.model.limits.max_sequence
+    return min(most, len(checkpoint.tokenizer.encode(given.task[:most])[0])), len(given.candidates)
 
 
 def _words(checkpoint: Checkpoint, given: PlanningInput, drafted: Drafted) -> str:

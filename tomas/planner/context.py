@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 
@@ -60,6 +60,12 @@ class Context:
     superseded: str | None
     """Id of the plan that a new one of the same origin replaces."""
     warnings: Sequence[str]
+
+    def landing_after(self, t_inf_ms: float) -> Context:
+        """The same for a plan that cannot be there before ``t_inf_ms`` have passed since the request."""
+        t_inf_ms = max(self.t_inf_ms, t_inf_ms)
+        release_at = self.now + timedelta(milliseconds=t_inf_ms + self.dispatch_lag_ms)
+        return replace(self, t_inf_ms=t_inf_ms, release_at=release_at)
 
     def reservations(self, store: Store | None, settings: Settings) -> list[Reservation]:
         """Other plans' reservations over the horizon, read now."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from tomas.config import Settings
@@ -24,11 +25,13 @@ class Outlook:
         *,
         models: Mapping[str, str] | None = None,
         reserved: Callable[[], Sequence[Reservation]] | None = None,
+        clock: float | None = None,
     ) -> None:
         """:param read: the context, with the newest runs of the tools named.
 
         :param models: versions by kind that a plan cites which is made again; None: the current ones.
         :param reserved: what other plans held when that plan was drafted; None reads what they hold now.
+        :param clock: ``time.perf_counter()`` at the request; None: what planning takes is known already.
         """
         self._read = read
         self._profiles = profiles
@@ -40,11 +43,26 @@ class Outlook:
         self._kept: Context | None = None
         self._tools: frozenset[str] = frozenset()
         self._curves: list[CapacityCurve] | None = None
+        self._clock = clock
+        self._t_inf_ms = 0.0
+
+    def expect(self, needed_ms: float) -> None:
+        """Say how long the planner still needs: no capacity is read of a moment before its plan can be there.
+
+        The log of past calls predicts T_inf. But a planner that has just been loaded has spent more than its log
+        may know, and a new one has no log.
+        """
+        if self._clock is not None:
+            self._t_inf_ms = (time.perf_counter() - self._clock) * 1000.0 + needed_ms
+            if self._kept is not None:
+                self._kept, self._curves = self._kept.landing_after(self._t_inf_ms), None
 
     def context(self, tools: Collection[str]) -> Context:
         """Context that can size these tools; read again only where the kept one cannot."""
         if self._kept is None or not self._tools.issuperset(tools):
             self._kept, self._tools = self._read(tools), frozenset(tools)
+            if self._t_inf_ms:
+                self._kept = self._kept.landing_after(self._t_inf_ms)
             self._curves = None
         return self._kept
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 
 from tomas.config import Settings
@@ -115,12 +115,7 @@ class _Job:
 
     def postponed(self, context: Context, needed_ms: float) -> Context:
         """The context of a schedule that is made now and takes ``needed_ms``: its release is not in the past."""
-        t_inf_ms = max(context.t_inf_ms, self.elapsed_ms() + needed_ms)
-        return replace(
-            context,
-            t_inf_ms=t_inf_ms,
-            release_at=context.now + timedelta(milliseconds=t_inf_ms + context.dispatch_lag_ms),
-        )
+        return context.landing_after(self.elapsed_ms() + needed_ms)
 
     def plan(self, context: Context, reservations: Sequence[Reservation], settings: Settings) -> Plan:
         """A plan that is proven under the reservations given."""

@@ -76,6 +76,7 @@ def make_plan(
             lambda: _profiles(profiles, store, settings),
             store,
             settings,
+            clock=clock,
         )
         threshold = settings.planner.match_threshold
         drafted, info = draft(planner, request, registry, threshold=threshold, outlook=outlook)
