@@ -67,6 +67,14 @@ unit: $(VENV)/.installed-dev ## the fast tests alone
 bench: $(VENV)/.installed-dev ## measure routing cost, plan-to-queue time and hop time
 	@$(BIN)/python -m benchmarks.airflow
 
+TRAINED := .tomas/models/tiny
+.PHONY: train-tiny
+train-tiny: $(VENV)/.installed-dev ## train the shipped planner anew and compare its figures with those shipped; TRAINED=folder
+	@s=$$SECONDS; $(BIN)/tomas train --config tiny --out $(TRAINED) && echo "==> trained in $$((SECONDS-s)) s, labels included"
+	@s=$$SECONDS; $(BIN)/tomas evaluate --checkpoint $(TRAINED) --labels .tomas/training/labels/evaluation --json \
+	> $(TRAINED).evaluation.json && echo "==> evaluated in $$((SECONDS-s)) s"
+	@$(BIN)/python scripts/compare_evaluations.py data/models/tiny/evaluation.json $(TRAINED).evaluation.json
+
 .PHONY: profile
 profile: $(VENV)/.installed-demo ## measure the tools here and write data/profiling/profiling.csv anew
 	@$(BIN)/tomas profile --output data/profiling/profiling.csv

@@ -89,6 +89,8 @@ def train(
     if threads is not None:
         model_side("torch").set_num_threads(threads)
     side.check_place(target)
+    if register:
+        _check_store()
     cards, registry = _registry(tools)
     dataset = _dataset(settings, data, valid, registry, work, workers)
     run = side.run_folder(work, settings, dataset, init)
@@ -134,6 +136,14 @@ def _dataset(
         + (f"; {dataset.left_out} exceed the model's limits" if dataset.left_out else "")
     )
     return dataset
+
+
+def _check_store() -> None:
+    """Fail before training, not after it."""
+    from tomas.store import Store
+
+    with Store.from_settings() as store:
+        store.check_schema()
 
 
 def _registry(path: Path | None) -> tuple[list[Any], Any]:
