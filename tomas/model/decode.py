@@ -1,4 +1,4 @@
-"""Step decoding: the prompt once into a key-value cache, then one pass per step; the graph after the end."""
+"""Step decoding: the prompt once into a key-value cache, then passes that each run one or more steps."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from tomas.model.choosable import Choosable
 from tomas.model.drafted import Drafted, DraftedStep, ModeProposal
 from tomas.model.edges import likely_edges
 from tomas.model.example import PlanningInput, Source, StepModes
+from tomas.model.heads import HIDDEN
 from tomas.model.layout import layout_of, positions_of, visible
 from tomas.model.mode_tensors import build_mode_tensors
 from tomas.model.network import PlannerNetwork
@@ -25,7 +26,7 @@ from tomas.model.tokenizer import TextTokenizer
 
 __all__ = ["AHEAD", "Decoder", "Reading", "decode"]
 
-AHEAD = 6
+AHEAD = 8
 """Steps that are guessed beside the next one."""
 _BOUND = 0.5
 
@@ -93,6 +94,8 @@ class Decoder:
         self._place = int(positions[0, -1])
         self._steps: list[Tensor] = []
         self._choosable = Choosable(given, repeats=repeats)
+        self._said: dict[int, list[float]] = {}
+        """What the pointer said last after so many steps, of tools that may not be chosen yet, too: for guesses."""
         self.present = self._read(self._states[:, -1:], [()])[0]
 
     @property
@@ -205,15 +208,19 @@ class Decoder:
         return before
 
     def _guess(self, tool: int, count: int) -> list[int]:
-        """Steps that probably follow ``tool``: as a precedent goes on, else by how the pointer sees them now."""
+        """Steps that probably follow ``tool``: as a precedent goes on, else as the pointer said.
+
+        Where an earlier pass has looked at a position already, after steps that were not all kept, what it said
+        there is nearer than what it says now.
+        """
         begun = [*self.chosen, tool]
-        scores = self.present.tools.tolist()
         for _ in range(count):
             free = [k for k, may in enumerate(self._choosable.after(begun)) if may]
             if not free:
                 break
             known = self._by_precedent(begun)
-            begun.append(known if known in free else max(free, key=scores.__getitem__))
+            said = self._said.get(len(begun), self._said[len(self.chosen)])
+            begun.append(known if known in free else max(free, key=said.__getitem__))
         return begun[len(self.chosen) + 1 :]
 
     def _by_precedent(self, begun: Sequence[int]) -> int | None:
@@ -233,7 +240,10 @@ class Decoder:
         selectable = free.to(device)[None]
         precedent = self._precedent(chosen, ended=ended).to(device)[None]
         contextual = self._states[:, self._layout.slice("tools")]
-        tools = self.network.tool_logits(states, contextual, self._panels, selectable, precedent)
+        every = torch.ones_like(selectable)
+        said = self.network.tool_logits(states, contextual, self._panels, every, precedent)
+        self._said |= zip(map(len, chosen), said[0].tolist(), strict=True)
+        tools = said.masked_fill(~selectable, HIDDEN)
         gate = self.network.gate_logits(states, tools, self._panels, selectable, precedent)
         rows = zip(gate[0].cpu(), tools[0].cpu(), free.any(dim=1).tolist(), strict=True)
         return [Reading(*row) for row in rows]
