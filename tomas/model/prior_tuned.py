@@ -37,7 +37,6 @@ class TunedReader(nn.Module):
 
     def __init__(self, encoder: SentenceEncoder, tools: int, links: int, plans: int) -> None:
         super().__init__()
-        self._encoder = [encoder]  # in a list, so that its weights are not this module's
         self.layers: Any = copy.deepcopy(encoder.upper_layers())
         width = encoder.width
         self.tool, self.link, self.plan = nn.Linear(width, tools), nn.Linear(width, links), nn.Linear(width, plans)
@@ -62,13 +61,15 @@ class TunedReader(nn.Module):
         share = self.query(states).masked_fill(~mask[..., None], -1e9).softmax(dim=1)
         return self.tool(mean) + (share * self.value(states)).sum(dim=1), self.link(mean), self.plan(mean)
 
-    def chances(self, tasks: Sequence[str]) -> Chances:
-        """Probabilities of tools, links and plans."""
+    def chances(self, states: Sequence[Tensor]) -> Chances:
+        """Probabilities of tools, links and plans.
+
+        :param states: of each task's tokens below the trained layers, (tokens, width).
+        """
         found: list[tuple[Tensor, Tensor, Tensor]] = []
         self.eval()
         with torch.inference_mode():
-            states = self._encoder[0].lower_states(tasks)
-            for begin in range(0, len(tasks), _BATCH):
+            for begin in range(0, len(states), _BATCH):
                 tools, links, plans = self(*_padded(states[begin : begin + _BATCH]))
                 found.append((tools.sigmoid(), links.sigmoid(), plans.softmax(dim=-1)))
         tools, links, plans = (torch.cat(parts).double().numpy() for parts in zip(*found, strict=True))
@@ -77,7 +78,7 @@ class TunedReader(nn.Module):
 
 def tune(
     encoder: SentenceEncoder,
-    tasks: Sequence[str],
+    states: Sequence[Tensor],
     right: tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]],
     plans: int,
     *,
@@ -87,13 +88,12 @@ def tune(
 ) -> TunedReader:
     """Train a reader.
 
+    :param states: of each task's tokens below the trained layers, (tokens, width).
     :param right: 1 at tools (tasks, tools) and links (tasks, links) of each task, and the index of its plan.
     :param report: is told the share done after each batch.
     """
     torch.manual_seed(seed)
     reader = TunedReader(encoder, right[0].shape[1], right[1].shape[1], plans)
-    with torch.inference_mode():
-        states = encoder.lower_states(tasks)
     wanted = [torch.from_numpy(part) for part in (right[0].astype(np.float32), right[1].astype(np.float32))]
     chosen = torch.from_numpy(right[2])
     own = {id(parameter) for parameter in reader.layers.parameters()}
@@ -102,7 +102,7 @@ def tune(
         [{"params": list(reader.layers.parameters()), "lr": _LAYER_RATE}, {"params": heads, "lr": _HEAD_RATE}],
         weight_decay=0.01,
     )
-    total = epochs * -(-len(tasks) // _BATCH)
+    total = epochs * -(-len(states) // _BATCH)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda done: min((done + 1) / _WARMUP, max(0.02, 1.0 - done / total))
     )

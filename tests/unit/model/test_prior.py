@@ -85,7 +85,7 @@ def test_the_lexical_prior_finds_tools_by_words_of_either_language(task: str, to
 
 
 def test_a_memory_recalls_plans_of_similar_requests_in_their_order() -> None:
-    memory, crossed = PlanMemory.fit(known())
+    memory, crossed = PlanMemory.fit(known(), CARDS)
     task = "Please move the alarm of half past six to seven."
     scores = memory.scores(task, CARDS)
     assert min(scores[:2]) > 0 > scores[2]
@@ -98,13 +98,13 @@ def test_a_memory_recalls_plans_of_similar_requests_in_their_order() -> None:
 
 def test_what_is_said_of_a_known_request_comes_from_others_alone() -> None:
     requests = [*known(), KnownRequest("Xylophone lessons, quick!", ("weather_query", "clock_alarm_set"))]
-    memory, crossed = PlanMemory.fit(requests)
+    memory, crossed = PlanMemory.fit(requests, CARDS)
     own = {card.name: value for card, value in zip(CARDS, memory.scores(requests[-1].task, CARDS), strict=True)}
     assert own["weather_query"] > 0 > crossed[-1].tools["weather_query"]
 
 
 def test_tools_that_no_plan_knows_go_by_their_words_and_precedents_need_all_their_tools() -> None:
-    memory, _ = PlanMemory.fit(known())
+    memory, _ = PlanMemory.fit(known(), CARDS)
     new = (CARDS[0], ToolCard("sunset", "sunset: when the sun goes down"))
     task = "Move my six alarm to when the sun goes down"
     assert memory.scores(task, new)[1] == LexicalPrior().scores(task, new)[1]
@@ -112,7 +112,7 @@ def test_tools_that_no_plan_knows_go_by_their_words_and_precedents_need_all_thei
 
 
 def test_a_loaded_memory_says_the_same(tmp_path: Path) -> None:
-    memory, _ = PlanMemory.fit(known())
+    memory, _ = PlanMemory.fit(known(), CARDS)
     loaded = load_prior(written(memory, tmp_path))
     for task in ("Move my nine alarm to noon", "rain in Lhasa?", "", "火车"):
         np.testing.assert_array_equal(loaded.scores(task, CARDS), memory.scores(task, CARDS))
@@ -120,7 +120,7 @@ def test_a_loaded_memory_says_the_same(tmp_path: Path) -> None:
 
 
 def test_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
-    memory, _ = PlanMemory.fit(known())
+    memory, _ = PlanMemory.fit(known(), CARDS)
     files = written(memory, tmp_path)
     weights = files["prior.safetensors"].read_bytes()
     files["prior.safetensors"].write_bytes(weights[: len(weights) // 2])
@@ -138,7 +138,7 @@ def test_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 
 def test_too_few_requests_are_no_memory() -> None:
     with pytest.raises(DataError, match="ten"):
-        PlanMemory.fit(known()[:3])
+        PlanMemory.fit(known()[:3], CARDS)
 
 
 def test_the_encoder_puts_like_meanings_together() -> None:
@@ -150,7 +150,7 @@ def test_the_encoder_puts_like_meanings_together() -> None:
     ]
     near, far = (float(x @ y / np.linalg.norm(x) / np.linalg.norm(y)) for x, y in ((a, b), (a, c)))
     assert near > far + 0.2
-    memory, _ = PlanMemory.fit(known(), encoder=encoder)
+    memory, _ = PlanMemory.fit(known(), CARDS, encoder=encoder)
     assert memory.precedents("Postpone my wake-up from six to ten.", CARDS)[0].tools == (1, 0)
 
 
@@ -160,7 +160,7 @@ def test_upper_layers_trained_further_agree_with_the_plans_and_are_kept(tmp_path
         pytest.skip("the optional extra “encoder” is not installed")
     told: list[float] = []
     before = {name: value.clone() for name, value in encoder.upper_layers().state_dict().items()}
-    memory, _ = PlanMemory.fit(known(), encoder=encoder, tune_epochs=2, report=told.append)
+    memory, _ = PlanMemory.fit(known(), CARDS, encoder=encoder, tune_epochs=2, report=told.append)
     assert told == sorted(told)
     assert told[-1] == 1.0
     after = encoder.upper_layers().state_dict()
@@ -171,7 +171,7 @@ def test_upper_layers_trained_further_agree_with_the_plans_and_are_kept(tmp_path
     assert "prior_tuned.safetensors" in files
     loaded = load_prior(files)
     np.testing.assert_allclose(loaded.scores(task, CARDS), memory.scores(task, CARDS), atol=1e-6)
-    plain, _ = PlanMemory.fit(known(), encoder=encoder)
+    plain, _ = PlanMemory.fit(known(), CARDS, encoder=encoder)
     assert float(np.abs(plain.scores(task, CARDS) - memory.scores(task, CARDS)).max()) > 1e-3
     del files["prior_tuned.safetensors"]
     with pytest.raises(ModelUnavailable, match="damaged"):
@@ -183,7 +183,7 @@ def test_the_lower_states_lead_to_what_the_whole_encoder_says() -> None:
     if encoder is None:
         pytest.skip("the optional extra “encoder” is not installed")
     texts = ["Cancel my flight to Xian, please.", "Rain?"]
-    lower = [state.float().mean(dim=0).numpy() for state in encoder.lower_states(texts)]
+    lower = [state.float().mean(dim=0).numpy() for state in encoder.read(texts).lower]
     np.testing.assert_allclose(np.stack(lower), encoder.encode(texts)[:, 0], atol=2e-3)
 
 
