@@ -9,6 +9,7 @@ import pytest
 
 from tomas.config import InstructSettings, Settings
 from tomas.errors import ConfigError, ModelUnavailable
+from tomas.model.pretrained import load_chat_model
 from tomas.neural.instruct.planner import InstructPlanner
 from tomas.planner.service import make_plan
 from tomas.schema import PlanRequest
@@ -73,3 +74,24 @@ def test_a_model_that_is_not_there_is_a_clear_error() -> None:
     missing = InstructPlanner(InstructSettings(model="/nonexistent/model.gguf"))
     with pytest.raises(ModelUnavailable, match="There is no file"):
         missing.draft(PlanRequest(task=TASK), Registry.load())
+
+
+def test_a_model_that_cannot_be_loaded_is_not_tried_for_every_plan(
+    tmp_path: Path, tools: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "broken.gguf"
+    path.write_bytes(b"GGUF but no more")
+    asked: list[str] = []
+
+    def counted(name: str, **options: str) -> None:
+        asked.append(name)
+        load_chat_model(name, **options)
+
+    monkeypatch.setattr("tomas.model.pretrained.load_chat_model", counted)
+    settings = Settings.model_validate({"planner": {"kind": "instruct"}, "instruct": {"model": str(path)}})
+    for _ in range(4):
+        request = PlanRequest(task=TASK, allow_unavailable=True)
+        plan = make_plan(request, store=None, registry=tools, settings=settings)
+        assert (plan.planner.kind, plan.planner.fallback_from) == ("retrieval", "instruct")
+        assert "cannot be loaded" in (plan.planner.fallback_reason or "")
+    assert asked == [str(path)]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from tomas.config import InstructSettings, get_settings
-from tomas.errors import ConfigError, NoToolMatches
+from tomas.errors import ConfigError, ModelUnavailable, NoToolMatches
 from tomas.neural.instruct.grammar import answered_tools, plan_grammar, read_answer
 from tomas.neural.instruct.prompt import messages
 from tomas.planner.allowed import allowed_tools, unavailable, usable_tools
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 __all__ = ["InstructPlanner"]
 
+_ASK_AGAIN_S = 60.0
+"""A model that could not be loaded is tried again after this time: a hub that does not answer takes long."""
+
 
 class InstructPlanner:
     """Drafts plans by grammar-constrained JSON of a language model; ports are bound by type afterwards.
@@ -41,6 +45,7 @@ class InstructPlanner:
     def __init__(self, settings: InstructSettings | None = None) -> None:
         self._settings = settings or get_settings().instruct
         self._loaded: tuple[PreTrainedModel, PreTrainedTokenizerFast, llguidance.LLTokenizer] | None = None
+        self._failed: tuple[float, ModelUnavailable] | None = None
 
     @property
     def version(self) -> str:
@@ -118,13 +123,19 @@ class InstructPlanner:
                     remedy="Set TOMAS__INSTRUCT__MODEL to a hub id, a folder or a GGUF file, "
                     "for example Qwen/Qwen2.5-7B-Instruct.",
                 )
+            if self._failed is not None and time.monotonic() < self._failed[0]:
+                raise ModelUnavailable(self._failed[1].what, remedy=self._failed[1].remedy)
             import llguidance.hf
 
             from tomas.model.pretrained import load_chat_model
 
-            model, tokenizer = load_chat_model(
-                self._settings.model, revision=self._settings.revision, dtype=self._settings.dtype
-            )
+            try:
+                model, tokenizer = load_chat_model(
+                    self._settings.model, revision=self._settings.revision, dtype=self._settings.dtype
+                )
+            except ModelUnavailable as error:
+                self._failed = time.monotonic() + _ASK_AGAIN_S, error
+                raise
             self._loaded = (
                 model,
                 tokenizer,
