@@ -49,7 +49,11 @@ class Draft:
 
 
 class Planner(Protocol):
-    """Drafts plans. Planners are found by name in the entry-point group ``tomas.planners``."""
+    """Drafts plans. Planners are found by name in the entry-point group ``tomas.planners``.
+
+    What the entry point names is called once: with the section of the settings that has the planner's name where
+    there is one (``neural``, ``instruct``), else without arguments. Several threads may draft at once.
+    """
 
     kind: ClassVar[str]
 

@@ -112,3 +112,21 @@ def test_an_undeclared_output_names_its_neighbours(dag: DAG) -> None:
         _ = steps.outputs["caption"]
     with pytest.raises(DataError, match="Declare it"):
         _ = steps.outputs["zzz"]
+
+
+def test_the_authors_callbacks_come_before_the_words_of_the_model(dag: DAG) -> None:
+    called: list[str] = []
+    with dag:
+        none = TomasPlanOperator(task_id="none", task="Classify")
+        one = TomasPlanOperator(task_id="one", task="Classify", on_success_callback=lambda _: called.append("one"))
+        two = TomasPlanOperator(
+            task_id="two",
+            task="Classify",
+            on_success_callback=[lambda _: called.append("a"), lambda _: called.append("b")],
+        )
+    assert [len(list(item.on_success_callback)) for item in (none, one, two)] == [1, 2, 3]
+    for item in (one, two):
+        for callback in list(item.on_success_callback)[:-1]:
+            callback({})
+    assert called == ["one", "a", "b"]
+    none.write_words()  # no plan was made in this process: there is nothing to write

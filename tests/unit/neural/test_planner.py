@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from tomas.model.checkpoint import Checkpoint, load_checkpoint
 from tomas.neural.cards import argument_value
 from tomas.neural.planner import NeuralPlanner
 from tomas.planner import drafting
+from tomas.planner.base import Draft
 from tomas.planner.narrative import narrate
 from tomas.planner.service import make_plan
 from tomas.schema import Plan, PlanRequest, RequestBinding, StepBinding, Tool
@@ -184,6 +186,22 @@ def test_each_settings_have_their_own_planner_and_breaker(
 def test_the_same_request_gives_the_same_draft(planner: NeuralPlanner, registry: Registry) -> None:
     request = PlanRequest(task=KNOWN[2][0], inputs=TEXTS, allow_unavailable=True)
     assert planner.draft(request, registry) == planner.draft(request, registry)
+
+
+def test_requests_that_are_planned_at_once_do_not_mix(planner: NeuralPlanner, registry: Registry) -> None:
+    requests = [PlanRequest(task=task, inputs=inputs, allow_unavailable=True) for task, inputs, _ in KNOWN[:5]]
+    alone = [planner.draft(request, registry) for request in requests]
+
+    def drafted(number: int) -> tuple[Draft, str]:
+        draft = planner.draft(requests[number], registry)
+        assert draft.tell is not None
+        return draft, draft.tell()
+
+    with ThreadPoolExecutor(4) as threads:
+        together = list(threads.map(drafted, [0, 1, 2, 3, 4] * 4))
+    for number, (draft, words) in enumerate(together):
+        assert draft == alone[number % 5]
+        assert words == f"Plan {number % 5}."
 
 
 def test_values_take_the_type_of_their_schema(registry: Registry) -> None:
