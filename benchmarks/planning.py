@@ -48,9 +48,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--checkpoint", type=Path, help="folder of the planner; with --train it is written there")
     parser.add_argument("--plain", action="store_true", help="leave the optional sentence encoder out")
     parser.add_argument("--minutes", type=float, default=19.0, help="of training, at most")
-    parser.add_argument("--epochs", type=int, default=4, help="of training the network, at most")
+    parser.add_argument("--epochs", type=int, help="of training the network, at most: 4 on chains, 8 on graphs")
     parser.add_argument("--tune-epochs", type=int, default=5, help="of training the encoder's upper layers")
-    parser.add_argument("--tune-members", type=int, default=1, help="how often, from different seeds")
     parser.add_argument("--candidates", type=int, default=16, help="tools that the network sees of all")
     parser.add_argument("--limit", type=int, help="plan only the first so many requests")
     parser.add_argument("--no-baselines", action="store_true", help="leave the baselines out")
@@ -65,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
                 checkpoint=options.checkpoint,
                 limit=options.limit,
                 minutes=options.minutes,
-                epochs=options.epochs,
+                epochs=options.epochs or 8,
                 console=_console,
             )
     except TomasError as error:
@@ -87,7 +86,7 @@ def _chains(options: argparse.Namespace) -> dict[str, object]:
         folder = options.checkpoint or (Path(name) / "planner" if taught else shared_file(_SHIPPED))
         spent: dict[str, float] = {}
         if taught:
-            config = _config(options.epochs, options.candidates)
+            config = _config(options.epochs or 4, options.candidates)
             spent = fit(
                 taught,
                 cards,
@@ -95,7 +94,6 @@ def _chains(options: argparse.Namespace) -> dict[str, object]:
                 config,
                 encoder=encoder,
                 tune_epochs=options.tune_epochs,
-                tune_members=options.tune_members,
                 minutes=options.minutes,
                 console=_console,
             )

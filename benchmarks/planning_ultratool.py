@@ -53,14 +53,12 @@ def fit(
     *,
     encoder: SentenceEncoder | None,
     tune_epochs: int,
-    tune_members: int,
     minutes: float,
     console: Console,
 ) -> dict[str, float]:
     """Learn from requests with their plans, and write a checkpoint to ``folder``.
 
     :param tune_epochs: for which the encoder's upper layers are trained further; 0: not at all.
-    :param tune_members: how often, from different seeds.
     :param minutes: for all of it, in wall time; the network gets what the memory leaves.
     :return: seconds of processor time by part.
     :raises DataError: a plan names an unknown tool.
@@ -73,9 +71,7 @@ def fit(
         def tuned(share: float) -> None:
             bar.update(shown, completed=share, description="upper layers of the encoder")
 
-        memory, recalls = PlanMemory.fit(
-            known, cards, encoder=encoder, tune_epochs=tune_epochs, tune_members=tune_members, report=tuned
-        )
+        memory, recalls = PlanMemory.fit(known, cards, encoder=encoder, tune_epochs=tune_epochs, report=tuned)
     spent = {"memory_cpu_s": round(time.process_time() - cpu, 1)}
     console.print(f"memory of {len(known)} requests: {spent['memory_cpu_s']} s of processor time")
     most = config.model.limits.max_candidates

@@ -68,7 +68,7 @@ class PlanMemory:
         centre: FloatArray | None,
         encoder: SentenceEncoder | None,
         temperature: float,
-        tuned: Sequence[TunedReader] = (),
+        tuned: TunedReader | None = None,
     ) -> None:
         """:param dual: coefficients of each known request for each plan, shape (requests, plans).
 
@@ -79,7 +79,7 @@ class PlanMemory:
         self._catalogue, self._scorer = catalogue, scorer
         self._vectors, self._centre, self._encoder = vectors, centre, encoder
         self.temperature = temperature
-        self._tuned = list(tuned)
+        self._tuned = tuned
         self._habits = plans.habits()
         self._lexical = LexicalPrior()
         self._last: tuple[str, Recall] | None = None
@@ -92,14 +92,12 @@ class PlanMemory:
         *,
         encoder: SentenceEncoder | None = None,
         tune_epochs: int = 0,
-        tune_members: int = 1,
         report: Callable[[float], None] | None = None,
     ) -> tuple[PlanMemory, list[Recall]]:
         """Remember requests.
 
         :param cards: of the tools that may be asked for, those that no plan holds included.
         :param tune_epochs: epochs for which the encoder's upper layers are trained on the requests; 0: not at all.
-        :param tune_members: how often that is done, from different seeds; the answers are averaged.
         :param report: is told the share of that training that is done.
         :return: the memory, and for each request what a memory would say that has not seen it (nor the others of
             its fold): a network that is trained on what a memory says of its own requests trusts it too much.
@@ -125,10 +123,10 @@ class PlanMemory:
         tokens = [None] * len(tasks) if reading is None else reading.tokens
         alike = np.stack([catalogue.likeness(task, own) for task, own in zip(tasks, tokens, strict=True)])
         recalls, scorer, temperature = _cross_fit(kernel, plans, alike)
-        tuned: list[TunedReader] = []
+        tuned = None
         if encoder is not None and reading is not None and tune_epochs:
             right = (plans.right @ plans.tools, plans.right @ plans.links, plans.of_request)
-            tuned = _tuned(encoder, reading.lower, right, len(plans.names), tune_epochs, tune_members, report)
+            tuned = tune(encoder, reading.lower, right, len(plans.names), epochs=tune_epochs, report=report)
         memory = cls(
             table,
             plans,
@@ -155,9 +153,9 @@ class PlanMemory:
         alone = self._plans.evidence((kernel @ self._dual)[None].astype(np.float64))
         alike = self._catalogue.likeness(task, None if reading is None else reading.tokens[0])[None]
         evidence, judged = alone, self._judged(alone, alike)
-        if reading is not None and self._tuned:
-            told = [alone, *(Evidence(*reader.chances(reading.lower)) for reader in self._tuned)]
-            evidence = Evidence(*(np.mean(parts, axis=0) for parts in zip(*told, strict=True)))
+        if reading is not None and self._tuned is not None:
+            told = self._tuned.chances(reading.lower)
+            evidence = Evidence(*((a + b) / 2.0 for a, b in zip(alone, told, strict=True)))
             # What judges tools has learned from the memory alone: its answers to that and to the mean are averaged.
             judged = (judged + self._judged(evidence, alike)) / 2.0
         evidence = evidence._replace(tools=judged)
@@ -170,7 +168,7 @@ class PlanMemory:
         return self._scorer.chances(tool_features(evidence.tools, self._habits.counts, alike))
 
     def scores(self, task: str, cards: Sequence[ToolCard]) -> FloatArray:
-        """Log-odds that each tool is part of the plan, shape (cards,); tools that no plan knows go by words."""
+        """Log-odds that each tool is part of the plan, shape (cards,); tools that it does not know go by words."""
         return in_cards(self.recall(task), cards, self._lexical.scores(task, cards))[0]
 
     def precedents(self, task: str, cards: Sequence[ToolCard]) -> tuple[Precedent, ...]:
@@ -186,7 +184,7 @@ class PlanMemory:
             "tools": list(self._catalogue.names),
             "temperature": self.temperature,
             "encoder": self._encoder.version if self._encoder is not None else None,
-            "tuned": len(self._tuned),
+            "tuned": self._tuned is not None,
         }
         arrays: dict[str, NDArray[Any]] = {**self._table.arrays(), "dual": self._dual}
         arrays["plan_of_request"] = self._plans.of_request
@@ -196,14 +194,8 @@ class PlanMemory:
             arrays |= {"vectors": self._vectors, "centre": self._centre}
         weights: bytes = save({name: np.ascontiguousarray(value) for name, value in arrays.items()})
         files = {PRIOR_FILE: json.dumps(head).encode(), _WEIGHTS: weights}
-        if self._tuned:
-            files[_TUNED] = save_tensors(
-                {
-                    f"{number}.{name}": value.clone()
-                    for number, reader in enumerate(self._tuned)
-                    for name, value in reader.state_dict().items()
-                }
-            )
+        if self._tuned is not None:
+            files[_TUNED] = save_tensors({name: value.clone() for name, value in self._tuned.state_dict().items()})
         return files
 
     @classmethod
@@ -233,13 +225,11 @@ class PlanMemory:
             judge = {name: torch.from_numpy(value) for name, value in _part(arrays, _SCORER).items()}
             scorer = ToolScorer(features=judge["members.0.0.weight"].shape[1])
             scorer.load_state_dict(judge)
-            tuned = []
+            tuned = None
             if encoder is not None and head["tuned"]:
-                tensors = load_tensors(files[_TUNED].read_bytes())
-                for number in range(int(head["tuned"])):
-                    reader = TunedReader(encoder, plans.tools.shape[1], plans.links.shape[1], len(names))
-                    reader.load_state_dict(_part(tensors, f"{number}."))
-                    tuned.append(reader.eval())
+                tuned = TunedReader(encoder, plans.tools.shape[1], plans.links.shape[1], len(names))
+                tuned.load_state_dict(load_tensors(files[_TUNED].read_bytes()))
+                tuned.eval()
             memory = cls(
                 TermTable.from_arrays(arrays, size),
                 plans,
@@ -291,26 +281,6 @@ def _catalogue(
         return Catalogue.of(tools)
     centre = np.concatenate(reading.tokens).mean(axis=0, dtype=np.float64).astype(np.float32)
     return Catalogue.of(tools, encoder.read(list(tools.values())).tokens, centre)
-
-
-def _tuned(
-    encoder: SentenceEncoder,
-    states: Sequence[torch.Tensor],
-    right: tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]],
-    plans: int,
-    epochs: int,
-    members: int,
-    report: Callable[[float], None] | None,
-) -> list[TunedReader]:
-    found: list[TunedReader] = []
-
-    def told(share: float) -> None:
-        if report is not None:
-            report((len(found) + share) / members)
-
-    while len(found) < members:
-        found.append(tune(encoder, states, right, plans, epochs=epochs, seed=len(found), report=told))
-    return found
 
 
 def _cross_fit(
