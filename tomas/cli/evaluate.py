@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,7 @@ SHIPPED = "data/models/tiny"
 _REQUESTS = ("data/evaluation/requests_en.jsonl", "data/evaluation/requests_zh.jsonl")
 _EXTRA = "data/evaluation/extra_tools.json"
 _ABLATED = 100
+_EVERY_S = 20.0
 _progress = Console(stderr=True, highlight=False)
 _HEADINGS = {
     "requests": "requests", "node_f1": "node F1", "edge_f1": "edge F1", "exact_set": "exact set",
@@ -198,14 +200,20 @@ def _cell(column: str, value: float | None, row: str) -> str:
 
 @contextmanager
 def _bar() -> Iterator[Any]:
+    """Bars on a terminal, else a line now and then."""
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f}"))
     with Progress(*columns, TimeElapsedColumn(), console=_progress, transient=True) as progress:
         parts: dict[str, Any] = {}
+        last = time.monotonic()
 
         def told(part: str, done: int, total: int) -> None:
+            nonlocal last
             if part not in parts:
                 parts[part] = progress.add_task(part, total=total)
             progress.update(parts[part], completed=done, total=total)
+            if not _progress.is_terminal and time.monotonic() - last > _EVERY_S:
+                last = time.monotonic()
+                _progress.print(f"{part}: {done} of {total}", markup=False)
 
         yield told
 
