@@ -154,7 +154,9 @@ class Decoder:
             tensors,
         )
         # As plain numbers: to index a tensor takes microseconds.
-        waited = likely_edges(outputs.edges[0].sigmoid().tolist(), tensors.edge_features[0, ..., 1].tolist())
+        cards = [self.given.candidates[tool] for tool in self.chosen]
+        blind = [not card.inputs and not card.outputs for card in cards]
+        waited = likely_edges(outputs.edges[0].sigmoid().tolist(), blind)
         bindings = self._bindings(plan, outputs.bindings[0].sigmoid().tolist(), tensors.fits[0].tolist())
         values = outputs.arguments[0].tolist()
         steps = []

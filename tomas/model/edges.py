@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 __all__ = ["likely_edges"]
 
 _BOUND = 0.5
 
 
-def likely_edges(chances: Sequence[Sequence[float]], typed: Sequence[Sequence[float]]) -> list[list[int]]:
+def likely_edges(chances: Sequence[Sequence[float]], blind: Sequence[bool]) -> list[list[int]]:
     """Parents of every step.
 
-    Between tools whose files are typed an edge is what is likelier than not. Where types say nothing, graphs are
-    uncertain and hardly any edge is that likely: of these pairs the k likeliest are taken, with the k of the
-    largest expected F1, about 2 Σp ÷ (k + Σ of all p) (after Ye, Chai, Lee and Chieu 2012); none where no edge
-    at all is the better guess.
+    An edge is what is likelier than not. Between tools without any ports nothing but their texts tells, and hardly
+    any edge is that likely: of these pairs the k likeliest are taken, with the k of the largest expected F1, about
+    2 Σp ÷ (k + Σ of all p) (after Ye, Chai, Lee and Chieu 2012). Where no edge at all is the better guess these
+    steps are done one after the other, as they were chosen: nothing says that they may run side by side.
 
     :param chances: of step s waiting for step j < s, shape (steps, steps); what is on or above the diagonal is not
         looked at.
-    :param typed: of the same shape; not 0 where both tools of the pair are typed.
+    :param blind: of each step, whether its tool has no ports.
     :return: indices of earlier steps, ascending, for each step.
     """
     pairs = [(s, j) for s in range(len(chances)) for j in range(s)]
-    taken = {(s, j) for s, j in pairs if typed[s][j] and chances[s][j] > _BOUND}
-    free = sorted((pair for pair in pairs if not typed[pair[0]][pair[1]]), key=lambda p: (-chances[p[0]][p[1]], p))
+    free = [(s, j) for s, j in pairs if blind[s] and blind[j]]
+    taken = {(s, j) for s, j in pairs if not (blind[s] and blind[j]) and chances[s][j] > _BOUND}
+    free.sort(key=lambda pair: (-chances[pair[0]][pair[1]], pair))
     total = math.fsum(chances[s][j] for s, j in free)
     best, count, sure = math.prod(1.0 - chances[s][j] for s, j in free), 0, 0.0
     for k, (s, j) in enumerate(free, start=1):
@@ -33,5 +35,6 @@ def likely_edges(chances: Sequence[Sequence[float]], typed: Sequence[Sequence[fl
         expected = 2.0 * sure / (k + total)
         if expected > best:
             best, count = expected, k
-    taken.update(free[:count])
+    steps = [s for s in range(len(chances)) if blind[s]]
+    taken.update(free[:count] if count else ((s, j) for j, s in pairwise(steps)))
     return [[j for j in range(s) if (s, j) in taken] for s in range(len(chances))]
