@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,7 @@ from tomas.errors import ConfigError
 __all__ = ["train"]
 
 Strategy = Literal["freeze_backbone", "lora", "full_finetune"]
+_EVERY_S = 60.0
 _progress = Console(stderr=True, highlight=False)
 
 
@@ -68,6 +70,9 @@ def train(
     ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Of torch; default: torch's own choice.")] = None,
     device: Annotated[str, typer.Option(help="As torch names it: cpu, cuda, cuda:1.")] = "cpu",
+    recompute: Annotated[
+        bool, typer.Option("--recompute", help="Keep no activations of the backbone: less memory, more time.")
+    ] = False,
     register: Annotated[
         bool, typer.Option("--register", help="Put it into the model registry, as `tomas model add` does.")
     ] = False,
@@ -108,6 +113,7 @@ def train(
             resume=resume,
             minutes=minutes,
             device=device,
+            recompute=recompute,
             report=lambda progress: _tell(told, progress),
         )
     _show(fitted)
@@ -156,7 +162,7 @@ def _registry(path: Path | None) -> tuple[list[Any], Any]:
 
 @contextmanager
 def _bar() -> Iterator[Callable[[float, str], None]]:
-    """A bar on stderr; called with the share that is done and a description."""
+    """A bar on stderr, without a terminal a line a minute; called with the share that is done and a description."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
@@ -167,7 +173,16 @@ def _bar() -> Iterator[Callable[[float, str], None]]:
     )
     with Progress(*columns, console=_progress, speed_estimate_period=600.0) as bar:
         shown = bar.add_task("", total=1.0)
-        yield lambda share, description: bar.update(shown, completed=share, description=description)
+        last = time.monotonic()
+
+        def told(share: float, description: str) -> None:
+            nonlocal last
+            bar.update(shown, completed=share, description=description)
+            if not _progress.is_terminal and time.monotonic() - last > _EVERY_S:
+                last = time.monotonic()
+                _progress.print(f"{description}, {share:.0%} done", markup=False)
+
+        yield told
 
 
 def _tell(told: Callable[[float, str], None], progress: Any) -> None:

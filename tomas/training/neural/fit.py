@@ -77,6 +77,7 @@ def fit(
     resume: bool = True,
     minutes: float | None = None,
     device: str = "cpu",
+    recompute: bool = False,
     save_every_s: float = 60.0,
     report: Callable[[Progress], None] | None = None,
 ) -> Fitted:
@@ -89,6 +90,7 @@ def fit(
     :param resume: false forgets what an interrupted run has reached.
     :param minutes: of wall time for the epochs, as in :func:`~tomas.training.neural.loop.train`.
     :param device: as torch names it.
+    :param recompute: as in :func:`~tomas.training.neural.loop.train`.
     :raises ConfigError, DataError, ModelUnavailable: the data is empty, the start cannot be read or trained
         further, or ``out`` is a folder of something else.
     """
@@ -114,6 +116,7 @@ def fit(
         minutes=minutes,
         save_every_s=save_every_s,
         keep_state=True,
+        recompute=recompute,
         report=report,
     )
     spent = time.process_time() - clock

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -82,6 +83,7 @@ def train(
     minutes: float | None = None,
     save_every_s: float = 60.0,
     keep_state: bool = False,
+    recompute: bool = False,
     report: Callable[[Progress], None] | None = None,
 ) -> Trained:
     """Train a network in place; it is in evaluation mode afterwards, with its best weights.
@@ -95,6 +97,8 @@ def train(
         before an interruption included.
     :param keep_state: leaves the state in the folder when training has ended, for a caller that has the weights yet
         to save; the same call then gives the same at once.
+    :param recompute: the backbone's activations are computed again for the gradient, layer by layer, and not kept:
+        far less memory, more time, the same weights.
     :raises DataError: no examples, one that exceeds the model's limits, or a damaged state.
     """
     if not examples:
@@ -117,6 +121,8 @@ def train(
     total = per_epoch * settings.epochs
     saved = time.monotonic()
     stopped = state.stopped
+    if recompute:
+        _recompute(network, on=True)
     while not stopped:
         network.train()
         epoch_begun = time.monotonic()
@@ -150,10 +156,24 @@ def train(
             saved = time.monotonic()
     if best is not None:
         network.load_state_dict(best, strict=False)
+    if recompute:
+        _recompute(network, on=False)
     network.eval()
     if folder is not None and not keep_state:
         remove_state(folder)
     return Trained(state.history, state.best_epoch if valid else state.epoch, stopped, state.seconds)
+
+
+def _recompute(network: PlannerNetwork, *, on: bool) -> None:
+    model: Any = network.backbone.model
+    # Newer versions of transformers speak of activations, older ones of gradients.
+    kind = "activation" if hasattr(model, "activation_checkpointing_enable") else "gradient"
+    if on:
+        getattr(model, f"{kind}_checkpointing_enable")({"use_reentrant": False})
+        # Made for token ids alone; the embeddings that are read here have gradients of their own.
+        model.disable_input_require_grads()
+    else:
+        getattr(model, f"{kind}_checkpointing_disable")()
 
 
 def _step(

@@ -114,6 +114,27 @@ def test_an_interrupted_run_keeps_only_what_is_trained_and_ends_the_same(
     assert (tmp_path / "planner" / weights).read_bytes() == (tmp_path / "whole" / weights).read_bytes()
 
 
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_activations_that_are_not_kept_change_no_weight(strategy: str, backbone: Path) -> None:
+    settings = config(backbone, strategy, 2)
+    kept: list[int] = []
+
+    def bytes_of(tensor: Tensor) -> Tensor:
+        kept[-1] += tensor.numel() * tensor.element_size()
+        return tensor
+
+    ended = []
+    for recompute in (False, True):
+        kept.append(0)
+        network, tokenizer = untrained(settings, DATA.train, [])
+        with torch.autograd.graph.saved_tensors_hooks(bytes_of, lambda tensor: tensor):
+            train(network, tokenizer, DATA.train, valid=DATA.valid, recompute=recompute)
+        ended.append(network.state_dict())
+    assert kept[1] < 0.9 * kept[0]
+    for name, value in ended[0].items():
+        torch.testing.assert_close(ended[1][name], value, rtol=0, atol=0, msg=name)
+
+
 def test_training_goes_on_from_a_checkpoint_where_its_weights_allow_it(backbone: Path, tmp_path: Path) -> None:
     for strategy in STRATEGIES:
         fit(config(backbone, strategy, 1), DATA, [], tmp_path / strategy, tmp_path / "run")
