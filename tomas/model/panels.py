@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Self
 
 import torch
+import torch.nn.functional as nnf
 from torch import Tensor, nn
 
 from tomas.model.config import NeuralConfig
@@ -21,6 +22,7 @@ from tomas.model.tool_set import ToolSet
 __all__ = ["LeftPanel", "Panels"]
 
 _SCORE_FEATURES = 5
+_BUCKETS = 6
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ class LeftPanel(nn.Module):
             return EncodedTexts(vectors, *self.matching.tokens(embedded, mask))
 
         if self.training or torch.is_grad_enabled():
-            return fresh(tokens)
+            return _by_length(tokens, fresh)
         return self._texts.encode(tokens, fresh)
 
     def forward(self, prompt: Prompt, long_tokens: Tensor, short_tokens: Tensor, embedding: nn.Embedding) -> Panels:
@@ -121,6 +123,24 @@ class LeftPanel(nn.Module):
         request = self.to_request(torch.cat([short[prompt.io_text], prompt.io_features], dim=-1))
         parts = [self.to_class(classes), request, task.float(), tool_embeds]
         return Panels(fused, tool_embeds, matching, scores, classes, short, torch.cat(parts, dim=1))
+
+
+def _by_length(tokens: Tensor, encode: Callable[[Tensor], EncodedTexts]) -> EncodedTexts:
+    """Texts of like length together, as most are far shorter than the longest.
+
+    :param tokens: ids, (U, L), padded with -1.
+    """
+    lengths = (tokens >= 0).sum(dim=1).clamp_min(1)
+    order = lengths.argsort(stable=True)
+    width = tokens.shape[1]
+    parts = []
+    for rows in order.chunk(_BUCKETS):
+        part = encode(tokens[rows, : int(lengths[rows].max())])
+        space = width - part.weights.shape[1]
+        parts.append((part.vectors, nnf.pad(part.tokens, (0, 0, 0, space)), nnf.pad(part.weights, (0, space))))
+    back = order.argsort()
+    vectors, of_tokens, weights = (torch.cat(column)[back] for column in zip(*parts, strict=True))
+    return EncodedTexts(vectors, of_tokens, weights)
 
 
 def _score_features(scores: Tensor, matching: Tensor, mask: Tensor) -> Tensor:
