@@ -27,7 +27,7 @@ from tomas.model.tokenizer import TextTokenizer
 __all__ = ["MANIFEST", "Checkpoint", "load_checkpoint", "save_checkpoint", "verify_checkpoint"]
 
 MANIFEST = "manifest.json"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _CONFIG, _TOKENIZER, _WEIGHTS = "config.json", "tokenizer.json", "model.safetensors"
 _REMEDY = "Restore the folder, or name another one in TOMAS__NEURAL__CHECKPOINT."
 
@@ -71,6 +71,8 @@ def save_checkpoint(
         (place / _CONFIG).write_text(network.config.model_dump_json(indent=1), encoding="utf-8")
         (place / _TOKENIZER).write_text(tokenizer.to_json(), encoding="utf-8")
         save_file(_kept(network), str(place / _WEIGHTS))
+        # It is written for its owner alone, while the folder may be shared, or packed into a wheel.
+        (place / _WEIGHTS).chmod((place / _CONFIG).stat().st_mode & 0o777)
         for file, content in (extra or {}).items():
             (place / Path(file).name).write_bytes(content)
         hashes = {path.name: _hash(path) for path in sorted(place.iterdir())}

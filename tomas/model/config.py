@@ -207,6 +207,8 @@ class _Model(_Section):
     limits: LimitsConfig = LimitsConfig()
     panels: PanelsConfig = PanelsConfig()
     dropout: Share = 0.1
+    word_dropout: Share = 0.0
+    """Tokens of tasks and tools that are left out in training, so that no phrasing is learned by heart."""
 
 
 class LoraSettings(_Section):

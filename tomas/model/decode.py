@@ -243,10 +243,11 @@ class Decoder:
         precedent = self._precedent(chosen, ended=ended).to(device)[None]
         contextual = self._states[:, self._layout.slice("tools")]
         every = torch.ones_like(selectable)
-        said = self.network.tool_logits(states, contextual, self._panels, every, precedent)
+        covered = self._panels.coverage.after(chosen)
+        said = self.network.tool_logits(states, contextual, self._panels, every, precedent, covered)
         self._said |= zip(map(len, chosen), said[0].tolist(), strict=True)
         tools = said.masked_fill(~selectable, HIDDEN)
-        gate = self.network.gate_logits(states, tools, self._panels, selectable, precedent)
+        gate = self.network.gate_logits(states, tools, self._panels, selectable, precedent, covered)
         rows = zip(gate[0].cpu(), tools[0].cpu(), free.any(dim=1).tolist(), strict=True)
         return [Reading(*row) for row in rows]
 

@@ -14,13 +14,13 @@ __all__ = ["ArgumentPointer", "BindingPointer", "EdgePointer", "Gate", "ToolPoin
 
 HIDDEN = -1e4
 """Logit of what may not be chosen."""
-_GATE_FEATURES = 4
+_GATE_FEATURES = 6
 
 
 class Gate(nn.Module):
     """Text, step, end or refuse at each position of the plan.
 
-    It sees the hidden state, and how well the tools that are left would do.
+    It sees the hidden state, how well the tools that are left would do, and how much of the task is left over.
     """
 
     def __init__(self, hidden: int, dropout: float) -> None:
@@ -34,7 +34,14 @@ class Gate(nn.Module):
         self.precedent = nn.Parameter(torch.tensor(2.0))
 
     def forward(
-        self, states: Tensor, pointer: Tensor, scores: Tensor, selectable: Tensor, precedent: Tensor
+        self,
+        states: Tensor,
+        pointer: Tensor,
+        scores: Tensor,
+        selectable: Tensor,
+        precedent: Tensor,
+        gains: Tensor,
+        over: Tensor,
     ) -> Tensor:
         """Logits of the four kinds.
 
@@ -43,6 +50,8 @@ class Gate(nn.Module):
         :param scores: retrieval scores, (B, K).
         :param selectable: (B, Q, K).
         :param precedent: log-odds of the end by the precedents, (B, Q).
+        :param gains: what each candidate would cover of the task besides, (B, Q, K).
+        :param over: what of it is not covered, (B, Q).
         :return: (B, Q, 4) in the order of :mod:`tomas.model.batch`.
         """
         pointer = pointer.detach()
@@ -50,7 +59,9 @@ class Gate(nn.Module):
         share = pointer.softmax(dim=-1).amax(dim=-1)
         best = scores[:, None].masked_fill(~selectable, -30.0).amax(dim=-1)
         left = selectable.any(dim=-1).float()
-        features = torch.stack([top.clamp(-20, 20) / 5.0, share, best / 5.0, left], dim=-1)
+        gain = gains.masked_fill(~selectable, 0.0).amax(dim=-1)
+        known = [top.clamp(-20, 20) / 5.0, share, best / 5.0, left, 4.0 * gain, 2.0 * over]
+        features = torch.stack(known, dim=-1)
         logits: Tensor = self.layers(torch.cat([states, features], dim=-1))
         lean = self.precedent * precedent[..., None] * logits.new_tensor([0.0, -0.5, 0.5, 0.0])
         return logits + lean
@@ -69,6 +80,7 @@ class ToolPointer(nn.Module):
         )
         self.retrieval = nn.Parameter(torch.tensor(1.0))
         self.matching = nn.Parameter(torch.tensor([2.0, 2.0]))
+        self.gain = nn.Parameter(torch.tensor(4.0))
         self.precedent = nn.Parameter(torch.tensor(2.0))
         self.scale = 1.0 / math.sqrt(width)
 
@@ -81,6 +93,7 @@ class ToolPointer(nn.Module):
         matching: Tensor,
         selectable: Tensor,
         precedent: Tensor,
+        gains: Tensor,
     ) -> Tensor:
         """Logits of every candidate at each position.
 
@@ -91,12 +104,13 @@ class ToolPointer(nn.Module):
         :param matching: (B, K, 2).
         :param selectable: (B, Q, K).
         :param precedent: of the candidates by the precedents, (B, Q, K).
+        :param gains: what each would cover of the task besides the chosen ones, (B, Q, K).
         :return: (B, Q, K); :data:`HIDDEN` where not selectable.
         """
         joined = torch.cat([contextual, tools], dim=-1)
         logits = torch.einsum("bqd,bkd->bqk", self.query(states), self.key(joined)) * self.scale
         standing = self.alone(joined)[..., 0] + self.retrieval * scores + matching @ self.matching
-        total: Tensor = logits + standing[:, None] + self.precedent * precedent
+        total: Tensor = logits + standing[:, None] + self.precedent * precedent + self.gain * gains
         return total.masked_fill(~selectable, HIDDEN)
 
 

@@ -127,27 +127,49 @@ class PlannerNetwork(nn.Module):
         return self.end.expand(size, 1, -1)
 
     def tool_logits(
-        self, states: Tensor, contextual: Tensor, panels: Panels, selectable: Tensor, precedent: Tensor
+        self,
+        states: Tensor,
+        contextual: Tensor,
+        panels: Panels,
+        selectable: Tensor,
+        precedent: Tensor,
+        covered: Tensor,
     ) -> Tensor:
         """Logits of the candidates at positions of the plan, (B, Q, K).
 
         :param precedent: (B, Q, K + 1), as in PlanTensors.
+        :param covered: what the steps so far cover of the task, (B, Q, T).
         """
         known = self._of_precedents(precedent)[..., :-1]
         logits: Tensor = self.pointer(
-            states, contextual, panels.tools, panels.scores, panels.matching, selectable, known
+            states,
+            contextual,
+            panels.tools,
+            panels.scores,
+            panels.matching,
+            selectable,
+            known,
+            panels.coverage.gains(covered),
         )
         return logits
 
     def gate_logits(
-        self, states: Tensor, pointer: Tensor, panels: Panels, selectable: Tensor, precedent: Tensor
+        self,
+        states: Tensor,
+        pointer: Tensor,
+        panels: Panels,
+        selectable: Tensor,
+        precedent: Tensor,
+        covered: Tensor,
     ) -> Tensor:
         """Logits of text, step, end, refuse at positions of the plan, (B, Q, 4).
 
         :param precedent: (B, Q, K + 1), as in PlanTensors.
+        :param covered: what the steps so far cover of the task, (B, Q, T).
         """
         known = self._of_precedents(precedent)[..., -1]
-        logits: Tensor = self.gate(states, pointer, panels.scores, selectable, known)
+        gains, over = panels.coverage.gains(covered), panels.coverage.left(covered)
+        logits: Tensor = self.gate(states, pointer, panels.scores, selectable, known, gains, over)
         return logits
 
     def _of_precedents(self, precedent: Tensor) -> Tensor:
@@ -226,10 +248,13 @@ class PlannerNetwork(nn.Module):
         planned = states[:, layout.slice("plan")]
         contextual = states[:, layout.slice("tools")]
         choosing = planned[:, : steps + 1]
-        tools = self.tool_logits(choosing, contextual, panels, plan.selectable, plan.precedent)
-        gate = self.gate_logits(choosing, tools, panels, plan.selectable, plan.precedent)
+        covered = panels.coverage.before_each(plan.tool, plan.mask)
+        tools = self.tool_logits(choosing, contextual, panels, plan.selectable, plan.precedent, covered)
+        gate = self.gate_logits(choosing, tools, panels, plan.selectable, plan.precedent, covered)
         none = torch.zeros_like(plan.precedent[:, -1:])
-        last = self.gate_logits(planned[:, -1:], tools[:, -1:], panels, plan.selectable[:, -1:], none)
+        last = self.gate_logits(
+            planned[:, -1:], tools[:, -1:], panels, plan.selectable[:, -1:], none, covered[:, -1:]
+        )
         chosen = planned[:, 1 : steps + 1]
         outputs = self.step_outputs(
             chosen,

@@ -11,6 +11,7 @@ import torch.nn.functional as nnf
 from torch import Tensor, nn
 
 from tomas.model.config import NeuralConfig
+from tomas.model.coverage import Coverage
 from tomas.model.projectors import Projector
 from tomas.model.prompt import Prompt
 from tomas.model.resource_mlp import ResourceMlp
@@ -32,6 +33,7 @@ class Panels:
     :ivar tools: fused vectors, (B, K, d_set).
     :ivar tool_embeds: prefix embeddings, (B, K, hidden).
     :ivar matching: (B, K, 2).
+    :ivar coverage: of the task's tokens by the candidates; nothing is covered where the panel is off.
     :ivar scores: retrieval, (B, K); zeros where the panel is off.
     :ivar classes: temporal vectors, (B, C, d_temporal).
     :ivar short: vectors of the short texts, (U, d_tool).
@@ -41,6 +43,7 @@ class Panels:
     tools: Tensor
     tool_embeds: Tensor
     matching: Tensor
+    coverage: Coverage
     scores: Tensor
     classes: Tensor
     short: Tensor
@@ -62,6 +65,7 @@ class LeftPanel(nn.Module):
         self.fuse = ToolSet(d_tool, model.resource_mlp.d_resource, model.tool_set, model.dropout)
         self.temporal = TemporalEncoder(model.temporal)
         inner = min(hidden, 2 * model.tool_set.d_set)
+        self.word_dropout = model.word_dropout
         self.to_tool = Projector(model.tool_set.d_set + _SCORE_FEATURES, hidden, scale, inner)
         self.to_class = Projector(model.temporal.d_temporal, hidden, scale, min(inner, hidden))
         self.to_request = Projector(d_tool + 3, hidden, scale, min(inner, hidden))
@@ -76,14 +80,17 @@ class LeftPanel(nn.Module):
         self._texts.clear()
         return super()._apply(fn, recurse)  # type: ignore[no-any-return,no-untyped-call]
 
-    def encode(self, tokens: Tensor, embedding: nn.Embedding) -> EncodedTexts:
+    def encode(self, tokens: Tensor, embedding: nn.Embedding, *, thinned: bool = False) -> EncodedTexts:
         """Texts to vectors; in evaluation, texts of earlier requests are remembered.
 
         :param tokens: ids, (U, L), padded with -1.
+        :param thinned: whether words are left out in training.
         """
 
         def fresh(ids: Tensor) -> EncodedTexts:
             mask = ids >= 0
+            if thinned:
+                mask = mask & self._kept(ids)
             embedded = embedding(ids.clamp_min(0)).float()
             vectors = self.text(embedded, mask)
             if self.matching is None or not self.switches.matching:
@@ -101,9 +108,10 @@ class LeftPanel(nn.Module):
         :param short_tokens: ids of the short texts, likewise.
         :param embedding: the backbone's token embedding.
         """
-        long = self.encode(long_tokens, embedding)
+        long = self.encode(long_tokens, embedding, thinned=True)
         short = self.encode(short_tokens, embedding).vectors
-        task = embedding(prompt.task)
+        words_kept = prompt.task_mask & self._kept(prompt.task)
+        task = embedding(prompt.task) * words_kept[..., None]
         tools = long.vectors[prompt.tool_text] + self.ports(short[prompt.tool_ports])
         resources = self.resources(prompt.profile, prompt.profile_mask)
         if not self.switches.profiles:
@@ -111,18 +119,27 @@ class LeftPanel(nn.Module):
         fused = self.fuse(tools, resources, prompt.tool_mask, attend=self.switches.set_attention)
         scores = prompt.retrieval if self.switches.retrieval else torch.zeros_like(prompt.retrieval)
         matching = scores.new_zeros(*scores.shape, 2)
+        words = scores.new_zeros(prompt.task.shape)
+        coverage = Coverage(words[:, None].expand(-1, scores.shape[1], -1), words)
         if self.matching is not None and self.switches.matching:
-            matching = self.matching(
+            matching, coverage = self.matching(
                 (long.tokens, long.weights),
                 prompt.tool_text,
-                self.matching.tokens(task.float(), prompt.task_mask),
+                self.matching.tokens(task.float(), words_kept),
             )
         tool_embeds = self.to_tool(torch.cat([fused, _score_features(scores, matching, prompt.tool_mask)], dim=-1))
         curves = prompt.curves if self.switches.timeline else torch.ones_like(prompt.curves)
         classes = self.temporal(curves, prompt.classes)
         request = self.to_request(torch.cat([short[prompt.io_text], prompt.io_features], dim=-1))
         parts = [self.to_class(classes), request, task.float(), tool_embeds]
-        return Panels(fused, tool_embeds, matching, scores, classes, short, torch.cat(parts, dim=1))
+        prompted = torch.cat(parts, dim=1)
+        return Panels(fused, tool_embeds, matching, coverage, scores, classes, short, prompted)
+
+    def _kept(self, ids: Tensor) -> Tensor:
+        """Tokens that are not left out this time; outside of training, all."""
+        if not self.training or not self.word_dropout:
+            return torch.ones_like(ids, dtype=torch.bool)
+        return torch.rand(ids.shape, device=ids.device) >= self.word_dropout
 
 
 def _by_length(tokens: Tensor, encode: Callable[[Tensor], EncodedTexts]) -> EncodedTexts:

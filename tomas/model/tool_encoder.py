@@ -10,6 +10,7 @@ import torch.nn.functional as nnf
 from torch import Tensor, nn
 
 from tomas.model.config import ToolEncoderConfig
+from tomas.model.coverage import Coverage
 
 __all__ = ["TextEncoder", "TokenMatching"]
 
@@ -64,18 +65,23 @@ class TokenMatching(nn.Module):
         weights = nnf.softplus(self.telling(x)[..., 0]) * mask
         return vectors, weights
 
-    def forward(self, tools: tuple[Tensor, Tensor], rows: Tensor, task: tuple[Tensor, Tensor]) -> Tensor:
-        """Scores of every candidate.
+    def forward(
+        self, tools: tuple[Tensor, Tensor], rows: Tensor, task: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, Coverage]:
+        """Scores of every candidate, and what of the task it covers.
 
         :param tools: vectors (U, L, d) and weights (U, L) of the texts of all tools.
         :param rows: (B, K) of these.
         :param task: vectors (B, T, d) and weights (B, T).
-        :return: (B, K, 2), each about 0 to 1.
+        :return: (B, K, 2), each about 0 to 1; and the coverage.
         """
         vectors, weights = tools[0][rows], tools[1][rows]
         likeness = torch.einsum("bkld,btd->bklt", vectors, task[0])
         likeness = likeness.masked_fill((weights == 0)[..., None] | (task[1] == 0)[:, None, None, :], -1.0)
         # The gradient of max is one entry; that of amax, over everything, takes twice the time.
-        covers = (likeness.max(dim=2).values * task[1][:, None]).sum(-1) / task[1].sum(-1)[:, None].clamp_min(1e-6)
+        best = likeness.max(dim=2).values
+        share = task[1] / task[1].sum(-1, keepdim=True).clamp_min(1e-6)
+        covers = torch.einsum("bkt,bt->bk", best, share)
         named = (likeness.max(dim=3).values * weights).sum(-1) / weights.sum(-1).clamp_min(1e-6)
-        return torch.stack([covers, named], dim=-1)
+        # Squared, as every tool resembles every word a little.
+        return torch.stack([covers, named], dim=-1), Coverage(best.clamp(0.0, 1.0).square(), share)

@@ -71,9 +71,9 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "manifest",
-    [b"", b"[]", b'{"format": 1}', b'{"format": 99, "sha256": {}, "notes": {}}',
-     b'{"format": 1, "sha256": {"../one/config.json": "0"}, "notes": {}}',
-     b'{"format": 1, "sha256": {}, "notes": {}}'],
+    [b"", b"[]", b'{"format": 2}', b'{"format": 99, "sha256": {}, "notes": {}}',
+     b'{"format": 2, "sha256": {"../one/config.json": "0"}, "notes": {}}',
+     b'{"format": 2, "sha256": {}, "notes": {}}'],
 )  # fmt: skip
 def test_a_damaged_manifest_is_refused(manifest: bytes, copy: Path) -> None:
     (copy / MANIFEST).write_bytes(manifest)
