@@ -85,7 +85,12 @@ def declare_queues(broker_url: str, queues: Iterable[str]) -> None:
         channel = connection.channel()
         for queue in queues:
             channel.queue_declare(queue=queue)
+        # The channel leaves its session open: its connection would be given back when the server is long gone, at
+        # whatever moment the garbage collector comes by.
+        session = channel.session
         channel.close()
+        session.close()
+        session.get_bind().dispose()
     engine = create_engine(broker_url.removeprefix("sqla+"))
     with engine.begin() as database:
         database.execute(text("DELETE FROM kombu_message WHERE NOT visible"))
