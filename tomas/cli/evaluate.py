@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import time
 from collections.abc import Iterator, Mapping
@@ -14,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from tomas.cli.model_info import model_side
 from tomas.cli.render import console, new_table
 from tomas.config import get_settings, shared_file
 from tomas.errors import ConfigError, DataError, ModelUnavailable
@@ -88,8 +88,8 @@ def evaluate(
     and scheduler.
     """
     settings = get_settings()
-    side = _model_side("tomas.evaluation.report")
-    painter = _model_side("tomas.evaluation.picture")
+    side = model_side("tomas.evaluation.report")
+    painter = model_side("tomas.evaluation.picture")
     if picture is not None:
         painter.check_picture(picture)
     files = tuple(requests or [shared_file(name) for name in _REQUESTS]) if written else ()
@@ -216,13 +216,3 @@ def _bar() -> Iterator[Any]:
                 _progress.print(f"{part}: {done} of {total}", markup=False)
 
         yield told
-
-
-def _model_side(module: str) -> Any:
-    """A module that needs torch, imported when the command runs."""
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"The neural planner needs {error.name}.", remedy="pip install 'airflow-provider-tomas[model]'"
-        ) from None
