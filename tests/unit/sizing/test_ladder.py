@@ -46,7 +46,7 @@ measured = st.floats(0.07, 64.0).map(lambda peak_gb: round(peak_gb, 6))
 histories = st.lists(st.tuples(measured, st.floats(0.01, 1.0)), min_size=1, max_size=12)
 
 
-@given(histories, st.floats(0.1, 100.0))
+@given(histories, st.floats(0.1, 100.0).map(lambda cap_gb: round(cap_gb, 6)))
 @settings(max_examples=200, deadline=None)
 def test_no_seen_peak_is_a_cheaper_first_allocation(raw: list[tuple[float, float]], cap: float) -> None:
     peaks = np.array(sorted(min(peak, cap) for peak, _ in raw))
