@@ -132,7 +132,8 @@ class Decoder:
     def finish(self, modes: Callable[[Sequence[DraftedStep]], Sequence[StepModes]] | None) -> list[DraftedStep]:
         """Bind the chosen steps; confidences are 1, to be filled in.
 
-        :param modes: the modes of the steps once these are known; None asks for no allocation.
+        :param modes: the modes of the steps once these are known, or none where a step has no place to run; None
+            asks for no allocation.
         """
         if not self.chosen:
             return []
@@ -164,7 +165,8 @@ class Decoder:
             read = {source.step for port in bindings[s] for source in port if source.step >= 0}
             arguments = self._arguments(tool, values[s])
             steps.append(DraftedStep(tool, 1.0, tuple(sorted(read.union(waited[s]))), bindings[s], arguments))
-        return steps if modes is None else self._propose(steps, modes(steps), states)
+        found = modes(steps) if modes is not None else []
+        return self._propose(steps, found, states) if found else steps
 
     def explain(self) -> str:
         """The explanation, greedily; empty where the gate wants none after the end."""

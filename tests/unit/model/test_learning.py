@@ -32,3 +32,12 @@ def test_what_was_learned_is_planned_exactly(
     assert drafted.explanation == target.explanation
     assert drafted.passes <= len(target.steps) + 1
     assert decode(learned, tokenizer, example.given, ahead=0).passes == len(target.steps) + 1
+
+
+def test_a_plan_with_a_step_that_no_place_can_run_is_drafted_without_amounts(
+    learned: PlannerNetwork, tokenizer: TextTokenizer
+) -> None:
+    example = world.examples()[0]
+    drafted = decode(learned, tokenizer, example.given, modes=lambda _: [])
+    assert [step.tool for step in drafted.steps] == [step.tool for step in example.target.steps]
+    assert all(step.proposal is None for step in drafted.steps)
