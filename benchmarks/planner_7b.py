@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except TomasError as error:
         _console.print(f"[red]{error}[/]")
         return 2
-    work = jobs(options.count, options.steps, options.tools, options.seed)
+    work = jobs(options.count, options.steps, options.tools, options.seed, config.model.limits)
     tokenizer = _tokenizer(work)
     torch.manual_seed(options.seed)
     network, built_s = _build(config, device)

@@ -17,7 +17,7 @@ from benchmarks.planning_formats import Request
 from benchmarks.planning_metrics import Chain
 from tomas.config import get_settings
 from tomas.model.example import FloatArray, ToolCard
-from tomas.planner.index import ToolIndex
+from tomas.planner.index import ToolIndex, ToolWords
 from tomas.planner.selection import select
 from tomas.planner.text import clauses, normalise
 from tomas.schema import InputSizeThresholds, Port, Tool
@@ -123,7 +123,7 @@ def retrieval(requests: Sequence[Request], cards: Sequence[ToolCard]) -> list[Ch
         )
         for number, card in enumerate(cards)
     ]
-    index = ToolIndex(tools)
+    index = ToolIndex(map(ToolWords.of, tools))
     names = {tool.name: card.name for tool, card in zip(tools, cards, strict=True)}
     threshold = get_settings().planner.match_threshold
     found = []

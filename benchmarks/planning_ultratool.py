@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -19,6 +18,7 @@ from tomas.model.checkpoint import Checkpoint, save_checkpoint
 from tomas.model.config import NeuralConfig
 from tomas.model.decode import decode
 from tomas.model.example import PlanningExample, PlanningInput, PlanningTarget, StepTarget, ToolCard
+from tomas.model.lean import lean_on_precedents
 from tomas.model.network import PlannerNetwork
 from tomas.model.prior import LexicalPrior, Prior
 from tomas.model.prior_encoder import SentenceEncoder
@@ -133,22 +133,13 @@ def plan(
 
 def _lean(network: PlannerNetwork, tokenizer: TextTokenizer, held: Sequence[PlanningExample]) -> float:
     """Weigh precedents so that plans, not losses, are best on what was held out; by how much more than learned."""
-    weights = (network.pointer.precedent, network.gate.precedent)
-    learned = [weight.detach().clone() for weight in weights]
     right = [_request(item) for item in held]
 
-    def weigh(factor: float) -> None:
-        with torch.no_grad():
-            for weight, value in zip(weights, learned, strict=True):
-                weight.copy_(value * factor)
+    def worth(network: PlannerNetwork) -> list[float]:
+        chains = (_chain(network, tokenizer, item.given) for item in held)
+        return [sum(chain_scores([chain], [asked]).values()) for chain, asked in zip(chains, right, strict=True)]
 
-    def worth(factor: float) -> float:
-        weigh(factor)
-        return sum(chain_scores([_chain(network, tokenizer, item.given) for item in held], right).values())
-
-    best = max(_LEANS, key=worth)
-    weigh(best)
-    return best
+    return lean_on_precedents(network, worth, _LEANS)
 
 
 def _chain(network: PlannerNetwork, tokenizer: TextTokenizer, given: PlanningInput) -> Chain:

@@ -12,6 +12,7 @@ from tomas.model.config import LimitsConfig
 from tomas.model.example import PlanningExample, PlanningInput, StepModes
 from tomas.model.prior import Prior
 from tomas.model.prompt import narrow
+from tomas.neural.sketch import with_precedents
 from tomas.schedule import schedule
 from tomas.tools.registry import Registry
 from tomas.training.generate import Generator, specs_of
@@ -85,8 +86,7 @@ class Case:
 def read_by(prior: Prior, limits: LimitsConfig, given: PlanningInput) -> PlanningInput:
     """A request as the planner reads it: scored by the prior, narrowed to what the model sees, with precedents."""
     scored = replace(given, retrieval=prior.scores(given.task, given.candidates))
-    kept = narrow(scored, limits.max_candidates)
-    return replace(kept, precedents=prior.precedents(kept.task, kept.candidates))
+    return with_precedents(prior, narrow(scored, limits.max_candidates))
 
 
 def generated_cases(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from tomas.model.prior import Prior
 from tomas.neural.cards import tool_card
 from tomas.neural.planner import NeuralPlanner
 from tomas.neural.reading import planning_input, read_fleet, rows_by_tool
+from tomas.neural.sketch import with_precedents
 from tomas.planner.base import Draft
 from tomas.planner.context import load_context
 from tomas.planner.outlook import Outlook
@@ -151,8 +152,7 @@ def written_cases(
                     remedy="Add the file of further tools (--extra-tools).",
                 )
         request = item.as_request()
-        given = planning_input(request, cards, prior.scores(request.task, cards), limits)
-        given = replace(given, precedents=prior.precedents(request.task, given.candidates))
+        given = with_precedents(prior, planning_input(request, cards, prior.scores(request.task, cards), limits))
         found.append(
             Case(
                 id=item.id,

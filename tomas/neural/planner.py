@@ -20,6 +20,7 @@ from tomas.neural.cards import argument_value, tool_card
 from tomas.neural.checkpoints import KIND, Checkpoints
 from tomas.neural.proposals import step_modes
 from tomas.neural.reading import Fleet, planning_input, read_fleet, rows_by_tool
+from tomas.neural.sketch import with_precedents
 from tomas.planner.allowed import allowed_tools, unavailable, usable_tools
 from tomas.planner.base import Draft
 from tomas.planner.outlook import Outlook
@@ -114,7 +115,7 @@ class NeuralPlanner:
         cards = [tool_card(tool, rows[name]) for name, tool in allowed.items()]
         scores = prior.scores(request.task, cards)
         given = planning_input(request, cards, scores, limits)
-        given = replace(given, precedents=prior.precedents(request.task, given.candidates))
+        given = with_precedents(prior, given)
         if outlook is None:
             return given, None
         outlook.expect(checkpoint.network.latency.predict_ms(*_counts(checkpoint, given)))

@@ -16,7 +16,7 @@ from tomas.planner.lexicon import media_of_type
 from tomas.planner.text import Features, features, normalise
 from tomas.schema import Tool
 
-__all__ = ["Match", "ToolIndex"]
+__all__ = ["Match", "ToolIndex", "ToolWords"]
 
 _ALIAS_SHARE = 0.55
 _DESCRIPTION_WEIGHT = 0.7
@@ -40,8 +40,38 @@ class Match:
 
 
 @dataclass(frozen=True)
+class ToolWords:
+    """What is searched of a tool.
+
+    :ivar aliases: its name is one of them.
+    :ivar arguments: their names and descriptions.
+    :ivar takes: media types of the required inputs.
+    :ivar makes: of the outputs.
+    """
+
+    name: str
+    aliases: tuple[str, ...]
+    descriptions: tuple[str, ...]
+    arguments: tuple[str, ...]
+    takes: tuple[str, ...]
+    makes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, tool: Tool) -> ToolWords:
+        """Of a row of the registry."""
+        return cls(
+            name=tool.name,
+            aliases=(tool.name.replace("_", " "), *tool.aliases),
+            descriptions=(tool.description, tool.description_zh),
+            arguments=tuple(_argument_texts(tool)),
+            takes=tuple(port.type for port in tool.inputs if port.required),
+            makes=tuple(port.type for port in tool.outputs),
+        )
+
+
+@dataclass(frozen=True)
 class _Entry:
-    tool: Tool
+    name: str
     field: Mapping[str, float]
     aliases: tuple[Features, ...]
     kinds: frozenset[str]
@@ -51,7 +81,7 @@ class _Entry:
 class ToolIndex:
     """Search terms of a set of tools, built once per registry."""
 
-    def __init__(self, tools: Iterable[Tool]) -> None:
+    def __init__(self, tools: Iterable[ToolWords]) -> None:
         self._entries = tuple(_entry(tool) for tool in tools)
         counts: dict[str, int] = {}
         for entry in self._entries:
@@ -73,7 +103,7 @@ class ToolIndex:
         matches = [
             match
             for entry in self._entries
-            if entry.tool.name in allowed and (match := self._score(entry, query, known, media)).score > 0
+            if entry.name in allowed and (match := self._score(entry, query, known, media)).score > 0
         ]
         return sorted(matches, key=lambda match: (-match.score, match.tool))
 
@@ -84,14 +114,14 @@ class ToolIndex:
         :return: empty where no tool does, or where several do equally and the clause must say more.
         """
         allowed = set(among)
-        entries = [entry for entry in self._entries if entry.tool.name in allowed and len(entry.kinds) == 1]
+        entries = [entry for entry in self._entries if entry.name in allowed and len(entry.kinds) == 1]
         found: dict[int, list[list[str]]] = {}
         for source in sorted(named if len(named) > 1 else given):
             chains = [([entry], entry.produces) for entry in entries if entry.kinds == {source}]
             for length in (1, 2):
                 for chain, produces in chains:
                     if len(chain) == length and produces & (named - {source}):
-                        found.setdefault(length, []).append([entry.tool.name for entry in chain])
+                        found.setdefault(length, []).append([entry.name for entry in chain])
                 chains = [
                     ([*chain, entry], entry.produces)
                     for chain, produces in chains
@@ -151,10 +181,10 @@ class ToolIndex:
                 spoken[root] = max(spoken.get(root, 0.0), sureness)
                 hits.add(term)
         if not hits or not total:
-            return Match(entry.tool.name, 0.0, 0.0, frozenset())
+            return Match(entry.name, 0.0, 0.0, frozenset())
         cover = max((self._cover(alias, spoken, media) for alias in entry.aliases), default=0.0)
         score = _ALIAS_SHARE * cover**1.5 + (1.0 - _ALIAS_SHARE) * matched / total
-        return Match(entry.tool.name, score * self._media_factor(entry, media), cover, frozenset(hits))
+        return Match(entry.name, score * self._media_factor(entry, media), cover, frozenset(hits))
 
     def _cover(self, alias: Features, spoken: Mapping[str, float], media: frozenset[str]) -> float:
         """The share of an alias that the clause holds; its media count where the clause's are known."""
@@ -168,7 +198,7 @@ class ToolIndex:
 
     def works_on(self, tool: str, media: frozenset[str]) -> bool:
         """Whether a tool takes one of these kinds of media, or one that other tools make of them."""
-        entry = next(item for item in self._entries if item.tool.name == tool)
+        entry = next(item for item in self._entries if item.name == tool)
         return self._media_factor(entry, media) > _WRONG_MEDIA
 
     def _media_factor(self, entry: _Entry, media: frozenset[str]) -> float:
@@ -178,22 +208,21 @@ class ToolIndex:
         return _REACHABLE_MEDIA if entry.kinds & reachable else _WRONG_MEDIA
 
 
-def _entry(tool: Tool) -> _Entry:
+@lru_cache(maxsize=20_000)
+def _entry(tool: ToolWords) -> _Entry:
     field: dict[str, float] = {}
     aliases: list[Features] = []
-    for text in (tool.name.replace("_", " "), *tool.aliases):
+    for text in tool.aliases:
         alias = features(normalise(text))
         aliases.append(alias)
         field.update(dict.fromkeys(alias.terms, 1.0))
-    for text in (tool.description, tool.description_zh):
-        for term in features(normalise(text)).terms:
-            field.setdefault(term, _DESCRIPTION_WEIGHT)
-    for text in _argument_texts(tool):
-        for term in features(normalise(text)).terms:
-            field.setdefault(term, _ARGUMENT_WEIGHT)
-    kinds = frozenset(media_of_type(port.type) for port in tool.inputs if port.required)
-    produces = frozenset(media_of_type(port.type) for port in tool.outputs)
-    return _Entry(tool, field, tuple(aliases), kinds, produces)
+    for texts, weight in ((tool.descriptions, _DESCRIPTION_WEIGHT), (tool.arguments, _ARGUMENT_WEIGHT)):
+        for text in texts:
+            for term in features(normalise(text)).terms:
+                field.setdefault(term, weight)
+    kinds = frozenset(map(media_of_type, tool.takes))
+    produces = frozenset(map(media_of_type, tool.makes))
+    return _Entry(tool.name, field, tuple(aliases), kinds, produces)
 
 
 def _argument_texts(tool: Tool) -> Iterator[str]:

@@ -10,7 +10,7 @@ from tomas.errors import NoToolMatches
 from tomas.planner.allowed import allowed_tools, unavailable, usable_tools
 from tomas.planner.arguments import bind_arguments
 from tomas.planner.base import Draft, DraftStep
-from tomas.planner.index import ToolIndex
+from tomas.planner.index import ToolIndex, ToolWords
 from tomas.planner.lexicon import media_of_type
 from tomas.planner.selection import Choice, Selection, select
 from tomas.planner.text import check_task, clauses, detect_language, normalise
@@ -83,7 +83,7 @@ class RetrievalPlanner:
         """The search index, built again only when the registry changed."""
         fingerprint = registry.fingerprint()
         if self._indexed is None or self._indexed[0] != fingerprint:
-            self._indexed = (fingerprint, ToolIndex(registry))
+            self._indexed = (fingerprint, ToolIndex(map(ToolWords.of, registry)))
         return self._indexed[1]
 
 

@@ -14,7 +14,7 @@ from tomas.neural.instruct.grammar import answered_tools, plan_grammar, read_ans
 from tomas.neural.instruct.prompt import messages
 from tomas.planner.allowed import allowed_tools, unavailable, usable_tools
 from tomas.planner.base import Draft
-from tomas.planner.index import ToolIndex
+from tomas.planner.index import ToolIndex, ToolWords
 from tomas.planner.lexicon import media_of_type
 from tomas.planner.skeleton import bind_skeleton
 from tomas.planner.text import check_task, features, normalise
@@ -111,7 +111,8 @@ class InstructPlanner:
         if len(allowed) <= self._settings.candidates:
             return list(allowed.values())
         given = frozenset(media_of_type(item.type) for item in request.inputs.values())
-        found = ToolIndex(allowed.values()).search(features(normalise(request.task)), among=allowed, media=given)
+        index = ToolIndex(map(ToolWords.of, allowed.values()))
+        found = index.search(features(normalise(request.task)), among=allowed, media=given)
         names = dict.fromkeys([*(match.tool for match in found), *allowed])
         return [allowed[name] for name in list(names)[: self._settings.candidates]]
 

@@ -7,7 +7,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,10 @@ from tomas.model.calibrate import Calibration, calibrate
 from tomas.model.checkpoint import MANIFEST, save_checkpoint
 from tomas.model.config import NeuralConfig
 from tomas.model.example import ToolCard
+from tomas.model.lean import lean_on_precedents, plans_worth
 from tomas.model.network import PlannerNetwork
 from tomas.model.tokenizer import TextTokenizer
+from tomas.neural.sketch import with_precedents
 from tomas.schema import content_hash, utc_now
 from tomas.training.neural.curve import draw_curve
 from tomas.training.neural.dataset import Dataset, prior_of
@@ -31,6 +33,7 @@ from tomas.training.neural.state import remove_state
 __all__ = ["Fitted", "check_place", "fit", "run_folder"]
 
 _TOKENIZER, _BEGUN, _HISTORY, _CURVE = "tokenizer.json", "begun.json", "history.json", "loss.svg"
+_LEANS = (0.0, 0.125, 0.25, 0.5, 1.0)
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,10 @@ def fit(
         report=report,
     )
     spent = time.process_time() - clock
-    calibration = calibrate(network, tokenizer, dataset.valid)
+    prior = prior_of(config.training.data)
+    held = [replace(item, given=with_precedents(prior, item.given)) for item in dataset.valid]
+    lean = lean_on_precedents(network, plans_worth(tokenizer, held), _LEANS)
+    calibration = calibrate(network, tokenizer, held)
     (run / _HISTORY).write_text(
         json.dumps({"train": trained.history.train, "valid": trained.history.valid}, indent=1), encoding="utf-8"
     )
@@ -147,9 +153,9 @@ def fit(
         "cpu_s_since_last_start": round(spent, 1),
         "threads": torch.get_num_threads(),
         "parent": parent,
-        "metrics": _metrics(trained, calibration),
+        "metrics": _metrics(trained, calibration) | {"lean_on_precedents": lean},
     }
-    version = save_checkpoint(out, network, tokenizer, extra=prior_of(config.training.data).files(), notes=notes)
+    version = save_checkpoint(out, network, tokenizer, extra=prior.files(), notes=notes)
     remove_state(run)
     return Fitted(out, version, trained, calibration, curve, notes)
 
