@@ -103,6 +103,9 @@ class NeuralSettings(_Section):
     that wait for each other were measured twenty times slower."""
     explain: bool = True
     """Whether the model writes an explanation after the plan; it takes longer than the plan itself."""
+    free_text: bool = False
+    """Whether it may write what it likes, of refusals too; else it chooses among clauses that its plan makes true.
+    The free text of a small model names tools and files that are not in the plan."""
 
 
 class ModelSettings(_Section):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -183,6 +183,34 @@ class Decoder:
             index = torch.tensor([[token]], device=network.device)
             state = self.feed(network.backbone.embedding(index).float())
         return self.tokenizer.decode(written).strip()
+
+    def tell(self, next_clauses: Callable[[Sequence[int]], Mapping[str, int]]) -> str:
+        """Words held to what is true: clause by clause the one of those offered that the LM head begins likeliest.
+
+        :param next_clauses: of the steps told of so far, in order: what may be said next, and of which step. No
+            clause may be the beginning of another; where there is none the text ends.
+        """
+        state = self.feed(self.network.end_embeds(1))
+        said: list[str] = []
+        told: list[int] = []
+        while clauses := next_clauses(told):
+            rows = {clause: tuple(self.tokenizer.encode(clause)[0]) for clause in clauses}
+            place = 0
+            while rows:
+                tokens = sorted({row[place] for row in rows.values()})
+                token = tokens[0]
+                if len(tokens) > 1:
+                    token = tokens[int(self.network.backbone.logits(state)[0, -1][tokens].argmax())]
+                rows = {clause: row for clause, row in rows.items() if row[place] == token}
+                state = self.feed(
+                    self.network.backbone.embedding(torch.tensor([[token]], device=self.network.device)).float()
+                )
+                place += 1
+                if whole := [clause for clause, row in rows.items() if len(row) == place]:
+                    said.append(whole[0])
+                    told.append(clauses[whole[0]])
+                    break
+        return "".join(said)
 
     def feed(self, embeds: Tensor) -> Tensor:
         """Run further positions (1, n, hidden), each of which sees all before it; their states, (1, n, hidden)."""

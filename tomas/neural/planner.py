@@ -21,6 +21,7 @@ from tomas.neural.checkpoints import KIND, Checkpoints
 from tomas.neural.proposals import step_modes
 from tomas.neural.reading import Fleet, planning_input, read_fleet, rows_by_tool
 from tomas.neural.sketch import with_precedents
+from tomas.neural.wording import Wording
 from tomas.planner.allowed import allowed_tools, unavailable, usable_tools
 from tomas.planner.base import Draft
 from tomas.planner.outlook import Outlook
@@ -131,7 +132,8 @@ class NeuralPlanner:
         checkpoint: Checkpoint,
     ) -> Draft:
         def tell() -> str:
-            return _words(checkpoint, given, drafted) if self._settings.explain else ""
+            free = self._settings.free_text
+            return _words(checkpoint, given, drafted, free=free) if self._settings.explain else ""
 
         if drafted.refuse:
             said = tell()
@@ -160,13 +162,15 @@ def _counts(checkpoint: Checkpoint, given: PlanningInput) -> tuple[int, int]:
     return min(most, len(checkpoint.tokenizer.encode(given.task[:most])[0])), len(given.candidates)
 
 
-def _words(checkpoint: Checkpoint, given: PlanningInput, drafted: Drafted) -> str:
+def _words(checkpoint: Checkpoint, given: PlanningInput, drafted: Drafted, *, free: bool) -> str:
     """What the model says after its plan: the chosen steps are fed again, so that no cache is held until then."""
+    if drafted.refuse and not free:
+        return ""  # Of a refusal nothing is known but that it is one.
     with torch.inference_mode():
         decoder = Decoder(checkpoint.network, checkpoint.tokenizer, given)
         for step in drafted.steps:
             decoder.choose(step.tool)
-        return decoder.explain()
+        return decoder.explain() if free else decoder.tell(Wording(given, drafted.steps).next_clauses)
 
 
 def _skeleton(

@@ -128,5 +128,6 @@ def settings(checkpoint: Path) -> Settings:
 
 
 def settings_of(folder: Path, **neural: object) -> Settings:
-    """Settings that ask for the neural planner with the checkpoint in ``folder``."""
-    return Settings.model_validate({"planner": {"kind": "neural"}, "neural": {"checkpoint": folder, **neural}})
+    """Settings that ask for the neural planner with the checkpoint in ``folder``, speaking as it has learned to."""
+    fields = {"checkpoint": folder, "free_text": True, **neural}
+    return Settings.model_validate({"planner": {"kind": "neural"}, "neural": fields})

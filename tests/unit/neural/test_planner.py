@@ -25,7 +25,7 @@ from tomas.tools.registry import Registry
 
 @pytest.fixture(scope="module")
 def planner(checkpoint: Path) -> NeuralPlanner:
-    return NeuralPlanner(NeuralSettings(checkpoint=checkpoint))
+    return NeuralPlanner(NeuralSettings(checkpoint=checkpoint, free_text=True))
 
 
 @pytest.fixture(autouse=True)
