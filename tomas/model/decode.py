@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from tomas.model.batch import END, REFUSE, SHORT_TOKENS, STEP, TEXT
+from tomas.model.bindings import Bindings, result_last, use_all
 from tomas.model.choosable import Choosable
 from tomas.model.drafted import Drafted, DraftedStep, ModeProposal
 from tomas.model.edges import likely_edges
-from tomas.model.example import PlanningInput, Source, StepModes
+from tomas.model.example import PlanningInput, StepModes
 from tomas.model.heads import HIDDEN
 from tomas.model.layout import layout_of, positions_of, visible
 from tomas.model.mode_tensors import build_mode_tensors
@@ -111,6 +112,20 @@ class Decoder:
     def choose(self, tool: int) -> None:
         """Take a candidate as the next step, and feed it back."""
         self._take([tool], 1 + len(self.chosen))
+
+    def reorder(self, order: Sequence[int]) -> None:
+        """Feed the chosen steps again in another order, in one pass.
+
+        :param order: their indices in the order they were chosen in.
+        """
+        count = len(self.chosen)
+        self._cache.crop(-count)
+        self._place -= count
+        self.chosen = [self.chosen[step] for step in order]
+        index = torch.tensor([self.chosen], device=self.network.device)
+        self._steps = [self.feed(self.network.step_embeds(self._panels, index))]
+        self.present = self._read(self._steps[0][:, -1:], [tuple(self.chosen)])[0]
+        self.passes += 1
 
     def plan(self, most: int, *, ahead: int = AHEAD) -> list[Reading]:
         """Choose greedily until the gate wants the end.
@@ -288,9 +303,7 @@ class Decoder:
         known = self.given.precedents
         return torch.from_numpy(np.stack([precedent_scores(known, steps, count) for steps in chosen]))
 
-    def _bindings(
-        self, plan: Steps, chances: list[list[list[float]]], fits: list[list[list[bool]]]
-    ) -> list[tuple[tuple[Source, ...], ...]]:
+    def _bindings(self, plan: Steps, chances: list[list[list[float]]], fits: list[list[list[bool]]]) -> Bindings:
         sources = [source for source, _, _ in sources_of(self.given, plan)]
         found = []
         for s, tool in enumerate(plan.tools):
@@ -303,7 +316,7 @@ class Decoder:
                     taken = [_best(chance)]
                 ports.append(tuple(sources[n] for n in taken))
             found.append(tuple(ports))
-        return found
+        return use_all(found, self.given, plan.tools, sources, chances, fits)
 
     def _arguments(self, tool: int, logits: list[list[float]]) -> tuple[tuple[str, str], ...]:
         card = self.given.candidates[tool]
@@ -358,6 +371,10 @@ def decode(
         decoder = Decoder(network, tokenizer, given, repeats=repeats)
         refusal = float(decoder.gate[[STEP, END, REFUSE]].softmax(dim=0)[2])
         readings = decoder.plan(most, ahead=ahead)
+        order = result_last(given, decoder.chosen)
+        if order != sorted(order):
+            decoder.reorder(order)
+            readings = [readings[step] for step in order]
         chances = [(reading.tools / float(network.temperature)).softmax(dim=0) for reading in readings]
         steps = decoder.finish(modes)
         steps = [replace(s, confidence=float(row[s.tool])) for s, row in zip(steps, chances, strict=True)]
