@@ -26,6 +26,7 @@ from tomas.model.network import PlannerNetwork
 from tomas.model.prior import LexicalPrior, Prior, load_prior
 from tomas.model.prompt import narrow
 from tomas.model.tokenizer import train_tokenizer
+from tomas.neural.sketch import with_precedents
 from tomas.training.generate.public import read_asynchow, read_complextool
 from tomas.training.neural.loop import Progress, train
 
@@ -57,7 +58,9 @@ def measure_graphs(
             _fit(_read(taught), folder, minutes, epochs, console)
         loaded = load_checkpoint(folder)
         digest = hashlib.sha256(loaded.files["model.safetensors"].read_bytes()).hexdigest()
-        found, ms = _plan(examples, loaded, load_prior(loaded.files), console)
+        # AsyncHow asks how its steps hang together; ComplexTool-Plan's requests need not use all their tools.
+        every = format_of(requests) == "asynchow"
+        found, ms = _plan(examples, loaded, load_prior(loaded.files), console, every=every)
     right = [_edges(example) for example in examples]
     ours = graph_scores(found, right)
     others = {"chain_as_listed": graph_scores([_listed(example) for example in examples], right)}
@@ -108,7 +111,7 @@ def _fit(examples: Sequence[PlanningExample], folder: Path, minutes: float, epoc
 
 
 def _plan(
-    examples: Sequence[PlanningExample], checkpoint: Checkpoint, prior: Prior, console: Console
+    examples: Sequence[PlanningExample], checkpoint: Checkpoint, prior: Prior, console: Console, *, every: bool
 ) -> tuple[list[Edges], list[float]]:
     found: list[Edges] = []
     ms: list[float] = []
@@ -117,8 +120,8 @@ def _plan(
         cards = example.given.candidates
         given = replace(example.given, retrieval=prior.scores(example.given.task, cards))
         given = narrow(given, checkpoint.config.model.limits.max_candidates)
-        given = replace(given, precedents=prior.precedents(given.task, given.candidates))
-        drafted = decode(checkpoint.network, checkpoint.tokenizer, given)
+        given = with_precedents(prior, given)
+        drafted = decode(checkpoint.network, checkpoint.tokenizer, given, every=every)
         ms.append((time.perf_counter() - begun) * 1000.0)
         # Narrowing keeps the objects and their order, so that names that occur twice stay apart.
         place = [next(k for k, card in enumerate(cards) if card is kept) for kept in given.candidates]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -144,6 +144,18 @@ class Decoder:
             readings += self._take([tool, *self._guess(tool, room)], most)
         return readings
 
+    def plan_all(self, most: int) -> list[Reading]:
+        """Choose greedily while anything may be chosen, whatever the gate says: all are steps, in unknown order.
+
+        :param most: steps that there may be.
+        :return: the readings by which the steps were chosen.
+        """
+        readings: list[Reading] = []
+        while self.present.selectable and len(self.chosen) < most:
+            readings.append(self.present)
+            self.choose(int(self.present.tools.argmax()))
+        return readings
+
     def finish(self, modes: Callable[[Sequence[DraftedStep]], Sequence[StepModes]] | None) -> list[DraftedStep]:
         """Bind the chosen steps; confidences are 1, to be filled in.
 
@@ -198,34 +210,6 @@ class Decoder:
             index = torch.tensor([[token]], device=network.device)
             state = self.feed(network.backbone.embedding(index).float())
         return self.tokenizer.decode(written).strip()
-
-    def tell(self, next_clauses: Callable[[Sequence[int]], Mapping[str, int]]) -> str:
-        """Words held to what is true: clause by clause the one of those offered that the LM head begins likeliest.
-
-        :param next_clauses: of the steps told of so far, in order: what may be said next, and of which step. No
-            clause may be the beginning of another; where there is none the text ends.
-        """
-        state = self.feed(self.network.end_embeds(1))
-        said: list[str] = []
-        told: list[int] = []
-        while clauses := next_clauses(told):
-            rows = {clause: tuple(self.tokenizer.encode(clause)[0]) for clause in clauses}
-            place = 0
-            while rows:
-                tokens = sorted({row[place] for row in rows.values()})
-                token = tokens[0]
-                if len(tokens) > 1:
-                    token = tokens[int(self.network.backbone.logits(state)[0, -1][tokens].argmax())]
-                rows = {clause: row for clause, row in rows.items() if row[place] == token}
-                state = self.feed(
-                    self.network.backbone.embedding(torch.tensor([[token]], device=self.network.device)).float()
-                )
-                place += 1
-                if whole := [clause for clause, row in rows.items() if len(row) == place]:
-                    said.append(whole[0])
-                    told.append(clauses[whole[0]])
-                    break
-        return "".join(said)
 
     def feed(self, embeds: Tensor) -> Tensor:
         """Run further positions (1, n, hidden), each of which sees all before it; their states, (1, n, hidden)."""
@@ -353,6 +337,7 @@ def decode(
     modes: Callable[[Sequence[DraftedStep]], Sequence[StepModes]] | None = None,
     explain: bool = False,
     repeats: bool = False,
+    every: bool = False,
     ahead: int = AHEAD,
 ) -> Drafted:
     """Plan one request greedily.
@@ -361,6 +346,7 @@ def decode(
     :param modes: gives the modes of the drafted steps, for the allocation pass; None asks for none.
     :param explain: whether the explanation is written as well, of a refusal too.
     :param repeats: whether a tool may be chosen more than once.
+    :param every: whether every candidate is a step, and only their graph is asked for.
     :param ahead: as in :meth:`Decoder.plan`.
     :raises DataError: the request exceeds ``model.limits``.
     """
@@ -370,7 +356,7 @@ def decode(
     with torch.inference_mode():
         decoder = Decoder(network, tokenizer, given, repeats=repeats)
         refusal = float(decoder.gate[[STEP, END, REFUSE]].softmax(dim=0)[2])
-        readings = decoder.plan(most, ahead=ahead)
+        readings = decoder.plan_all(most) if every else decoder.plan(most, ahead=ahead)
         order = result_last(given, decoder.chosen)
         if order != sorted(order):
             decoder.reorder(order)

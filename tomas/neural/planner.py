@@ -16,6 +16,7 @@ from tomas.model.decode import Decoder, decode
 from tomas.model.drafted import Drafted, DraftedStep
 from tomas.model.example import PlanningInput, Source, StepModes
 from tomas.model.prior import Prior
+from tomas.model.telling import tell
 from tomas.neural.cards import argument_value, tool_card
 from tomas.neural.checkpoints import KIND, Checkpoints
 from tomas.neural.proposals import step_modes
@@ -131,12 +132,12 @@ class NeuralPlanner:
         drafted: Drafted,
         checkpoint: Checkpoint,
     ) -> Draft:
-        def tell() -> str:
+        def words() -> str:
             free = self._settings.free_text
             return _words(checkpoint, given, drafted, free=free) if self._settings.explain else ""
 
         if drafted.refuse:
-            said = tell()
+            said = words()
             best = sorted(range(len(given.candidates)), key=lambda k: -float(given.retrieval[k]))[:3]
             nearest = ", ".join(given.candidates[k].name for k in best)
             raise NoToolMatches(
@@ -153,7 +154,7 @@ class NeuralPlanner:
             f"{name} cannot run here: {remedies[name]}" for name in dict.fromkeys(names) if name in remedies
         ]
         steps = [_skeleton(step, drafted.steps, given, allowed) for step in drafted.steps]
-        return bind_skeleton(steps, request, usable, warnings=warnings, tell=tell)
+        return bind_skeleton(steps, request, usable, warnings=warnings, tell=words)
 
 
 def _counts(checkpoint: Checkpoint, given: PlanningInput) -> tuple[int, int]:
@@ -170,7 +171,7 @@ def _words(checkpoint: Checkpoint, given: PlanningInput, drafted: Drafted, *, fr
         decoder = Decoder(checkpoint.network, checkpoint.tokenizer, given)
         for step in drafted.steps:
             decoder.choose(step.tool)
-        return decoder.explain() if free else decoder.tell(Wording(given, drafted.steps).next_clauses)
+        return decoder.explain() if free else tell(decoder, Wording(given, drafted.steps).next_clauses)
 
 
 def _skeleton(
