@@ -113,22 +113,8 @@ class Decoder:
         """Take a candidate as the next step, and feed it back."""
         self._take([tool], 1 + len(self.chosen))
 
-    def reorder(self, order: Sequence[int]) -> None:
-        """Feed the chosen steps again in another order, in one pass.
-
-        :param order: their indices in the order they were chosen in.
-        """
-        count = len(self.chosen)
-        self._cache.crop(-count)
-        self._place -= count
-        self.chosen = [self.chosen[step] for step in order]
-        index = torch.tensor([self.chosen], device=self.network.device)
-        self._steps = [self.feed(self.network.step_embeds(self._panels, index))]
-        self.present = self._read(self._steps[0][:, -1:], [tuple(self.chosen)])[0]
-        self.passes += 1
-
     def plan(self, most: int, *, ahead: int = AHEAD) -> list[Reading]:
-        """Choose greedily until the gate wants the end.
+        """Choose greedily until the gate wants the end; the only declared result comes last.
 
         Steps that probably follow are run in the same pass as the next one, and those are kept that would have been
         chosen after the ones before (speculative decoding: Leviathan, Kalman and Matias 2023). What is planned does
@@ -136,25 +122,25 @@ class Decoder:
 
         :param most: steps that there may be.
         :param ahead: how many are guessed at most; 0 runs every step alone.
-        :return: the readings by which the steps were chosen.
+        :return: the readings by which the steps were chosen, in their order.
         """
         readings: list[Reading] = []
         while (tool := self.present.wanted(len(self.chosen), most)) is not None:
             room = min(ahead, most - len(self.chosen) - 1)
             readings += self._take([tool, *self._guess(tool, room)], most)
-        return readings
+        return self._settled(readings)
 
     def plan_all(self, most: int) -> list[Reading]:
         """Choose greedily while anything may be chosen, whatever the gate says: all are steps, in unknown order.
 
         :param most: steps that there may be.
-        :return: the readings by which the steps were chosen.
+        :return: the readings by which the steps were chosen, in their order.
         """
         readings: list[Reading] = []
         while self.present.selectable and len(self.chosen) < most:
             readings.append(self.present)
             self.choose(int(self.present.tools.argmax()))
-        return readings
+        return self._settled(readings)
 
     def finish(self, modes: Callable[[Sequence[DraftedStep]], Sequence[StepModes]] | None) -> list[DraftedStep]:
         """Bind the chosen steps; confidences are 1, to be filled in.
@@ -218,6 +204,21 @@ class Decoder:
         positions = torch.arange(self._place + 1, self._place + 1 + count, device=embeds.device)[None]
         self._place += count
         return self.network.decode_states(embeds, mask, positions, self._cache)
+
+    def _settled(self, readings: list[Reading]) -> list[Reading]:
+        """Feed the chosen steps again, in one pass, where the declared result is to be last; their readings."""
+        order = result_last(self.given, self.chosen)
+        if order == sorted(order):
+            return readings
+        count = len(self.chosen)
+        self._cache.crop(-count)
+        self._place -= count
+        self.chosen = [self.chosen[step] for step in order]
+        index = torch.tensor([self.chosen], device=self.network.device)
+        self._steps = [self.feed(self.network.step_embeds(self._panels, index))]
+        self.present = self._read(self._steps[0][:, -1:], [tuple(self.chosen)])[0]
+        self.passes += 1
+        return [readings[step] for step in order]
 
     def _take(self, tools: Sequence[int], most: int) -> list[Reading]:
         """Run steps in one pass; keep the first, and of the others those wanted. The readings that chose them."""
@@ -357,10 +358,6 @@ def decode(
         decoder = Decoder(network, tokenizer, given, repeats=repeats)
         refusal = float(decoder.gate[[STEP, END, REFUSE]].softmax(dim=0)[2])
         readings = decoder.plan_all(most) if every else decoder.plan(most, ahead=ahead)
-        order = result_last(given, decoder.chosen)
-        if order != sorted(order):
-            decoder.reorder(order)
-            readings = [readings[step] for step in order]
         chances = [(reading.tools / float(network.temperature)).softmax(dim=0) for reading in readings]
         steps = decoder.finish(modes)
         steps = [replace(s, confidence=float(row[s.tool])) for s, row in zip(steps, chances, strict=True)]
