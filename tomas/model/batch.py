@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,7 +21,18 @@ from tomas.model.tensors import TensorBatch
 from tomas.model.texts import TextTable
 from tomas.model.tokenizer import TextTokenizer
 
-__all__ = ["END", "IGNORE", "REFUSE", "STEP", "TEXT", "Batch", "Targets", "collate", "reordered"]
+__all__ = [
+    "END",
+    "IGNORE",
+    "REFUSE",
+    "STEP",
+    "TEXT",
+    "Batch",
+    "Targets",
+    "collate",
+    "reordered",
+    "topological_order",
+]
 
 TEXT, STEP, END, REFUSE = range(4)
 """Classes of the gate."""
@@ -99,6 +110,20 @@ def reordered(example: PlanningExample, order: Sequence[int]) -> PlanningExample
     return replace(example, target=replace(example.target, steps=tuple(steps)), modes=modes)
 
 
+def topological_order(target: PlanningTarget, choose: Callable[[int, Sequence[int]], int]) -> list[int]:
+    """An order of the steps in which none stands before one that it waits for.
+
+    :param choose: given a position and the steps that may stand there, one of these.
+    """
+    order: list[int] = []
+    waiting = list(range(len(target.steps)))
+    while waiting:
+        ready = [step for step in waiting if all(parent in order for parent in target.steps[step].parents)]
+        order.append(choose(len(order), ready))
+        waiting.remove(order[-1])
+    return order
+
+
 def collate(
     examples: Sequence[PlanningExample],
     tokenizer: TextTokenizer,
@@ -118,7 +143,7 @@ def collate(
     for example in examples:
         _check(example, config)
     if rng is not None:
-        examples = [reordered(example, _random_order(example.target, rng)) for example in examples]
+        examples = [reordered(item, topological_order(item.target, _any_of(rng))) for item in examples]
     long, short = TextTable(config.model.tool_encoder.max_tokens), TextTable(SHORT_TOKENS)
     inputs = [example.given for example in examples]
     prompt, tasks = build_prompt(inputs, tokenizer, config, long, short)
@@ -160,15 +185,11 @@ def _check(example: PlanningExample, config: NeuralConfig) -> None:
         raise DataError(f"{where} has modes for {len(example.modes)} of {len(steps)} steps.", remedy="Give all.")
 
 
-def _random_order(target: PlanningTarget, rng: np.random.Generator) -> list[int]:
-    order: list[int] = []
-    waiting = list(range(len(target.steps)))
-    while waiting:
-        ready = [s for s in waiting if all(parent in order for parent in target.steps[s].parents)]
-        chosen = ready[int(rng.integers(len(ready)))]
-        order.append(chosen)
-        waiting.remove(chosen)
-    return order
+def _any_of(rng: np.random.Generator) -> Callable[[int, Sequence[int]], int]:
+    def choose(position: int, ready: Sequence[int]) -> int:  # noqa: ARG001
+        return ready[int(rng.integers(len(ready)))]
+
+    return choose
 
 
 def _targets(

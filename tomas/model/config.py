@@ -270,6 +270,8 @@ class TrainingConfig(_Section):
     """Epochs without a better validation loss before training ends; 0: never early."""
     sampled_orders: bool = True
     """Whether the steps of an example are fed in any topological order, drawn anew each time."""
+    own_choice_share: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.0
+    """Of the batches with sampled orders, those in which the network's own right choices are fed back instead."""
     explained_share: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 1.0
     """Of the batches, those that teach explanations as well: these are most of a sequence, and the least lesson."""
     seed: Annotated[int, Field(ge=0)] = 0

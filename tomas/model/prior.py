@@ -16,7 +16,7 @@ import numpy as np
 
 from tomas.errors import ModelUnavailable
 from tomas.model.example import FloatArray, Precedent, ToolCard
-from tomas.model.prior_terms import TermTable
+from tomas.model.prior_terms import TermTable, content_words
 
 __all__ = ["PRIOR_FILE", "LexicalPrior", "Prior", "load_prior"]
 
@@ -44,7 +44,10 @@ class Prior(Protocol):
 
 
 class LexicalPrior:
-    """Likeness of words and pieces of words between the task and each tool's text. Nothing is learned."""
+    """Likeness of words and pieces of words between the task and each tool's text. Nothing is learned.
+
+    Of the task function words are left out.
+    """
 
     kind: ClassVar[str] = "lexical"
 
@@ -53,7 +56,7 @@ class LexicalPrior:
         if not cards:
             return np.zeros(0, np.float32)
         table = _table(tuple(card.text for card in cards))
-        return table.likeness(task) * np.float32(_SLOPE) - np.float32(_OFFSET)
+        return table.likeness(content_words(task)) * np.float32(_SLOPE) - np.float32(_OFFSET)
 
     def precedents(self, task: str, cards: Sequence[ToolCard]) -> tuple[Precedent, ...]:  # noqa: ARG002
         """None: it knows no requests."""

@@ -11,15 +11,27 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from tomas.lexicon import STOP_EN, STOP_ZH
 from tomas.model.example import FloatArray
 
-__all__ = ["TermTable", "terms"]
+__all__ = ["TermTable", "content_words", "terms"]
 
 _WORD = re.compile(r"[a-z]+|0|[\u4e00-\u9fff]+")
 _DIGITS = re.compile(r"\d+")
 _LONGEST_TEXT = 8000
 _WORD_GRAMS = 3
 _PIECES = range(2, 6)
+_LATIN = re.compile(r"[A-Za-z]+")
+_STOP_ZH = re.compile("|".join(map(re.escape, sorted(STOP_ZH, key=lambda word: (-len(word), word)))))
+
+
+def content_words(text: str) -> str:
+    """A text without function words, English and Chinese; the text itself where nothing else is in it.
+
+    A few dozen short texts say too little of how common a function word is: against them it would weigh like a name.
+    """
+    kept = _LATIN.sub(lambda word: " " if word[0].lower() in STOP_EN else word[0], _STOP_ZH.sub(" ", text))
+    return kept if kept.strip() else text
 
 
 def terms(text: str) -> tuple[Counter[int], Counter[int]]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tomas.model.example import PROFILE_FEATURES, ArgumentCard, FloatArray, PortCard, ToolCard
-from tomas.planner.lexicon import LANGUAGES, NOUNS_ZH
+from tomas.lexicon import LANGUAGES, NOUNS_ZH
 from tomas.schema import ProfileRow, Tool
 
 __all__ = ["argument_value", "tool_card"]

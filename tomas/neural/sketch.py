@@ -13,7 +13,7 @@ from tomas.model.choosable import Choosable
 from tomas.model.example import PlanningInput, Precedent, ToolCard
 from tomas.model.prior import Prior
 from tomas.planner.index import ToolIndex, ToolWords
-from tomas.planner.lexicon import media_of_type
+from tomas.lexicon import media_of_type
 from tomas.planner.selection import select
 from tomas.planner.text import clauses, normalise
 

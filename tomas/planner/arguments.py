@@ -12,7 +12,7 @@ from typing import Any
 from jsonschema import Draft202012Validator
 
 from tomas.errors import UnboundInput
-from tomas.planner.lexicon import LANGUAGES, NOUNS_ZH, NUMBERS_EN, NUMBERS_ZH, UNITS_ZH
+from tomas.lexicon import LANGUAGES, NOUNS_ZH, NUMBERS_EN, NUMBERS_ZH, UNITS_ZH
 from tomas.planner.text import QUOTED, normalise, stem
 from tomas.schema import Tool
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from tomas.planner.lexicon import media_of_type
+from tomas.lexicon import media_of_type
 from tomas.planner.text import Features, features, normalise
 from tomas.schema import Tool
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Literal
 
 from tomas.errors import TaskError
-from tomas.planner.lexicon import MEDIA_EN, MEDIA_ZH, STOP_EN, STOP_ZH, UNITS_ZH
+from tomas.lexicon import MEDIA_EN, MEDIA_ZH, STOP_EN, STOP_ZH, UNITS_ZH
 from tomas.schema import MAX_TASK_CHARS
 
 __all__ = [

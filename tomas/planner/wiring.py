@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tomas.errors import NoToolMatches, UnboundInput
-from tomas.planner.lexicon import media_of_type
+from tomas.lexicon import media_of_type
 from tomas.planner.results import Producer, results_of
 from tomas.planner.selection import Choice
 from tomas.planner.text import features, normalise

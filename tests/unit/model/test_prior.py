@@ -12,7 +12,7 @@ from tomas.model.example import ToolCard
 from tomas.model.prior import LexicalPrior, Prior, load_prior
 from tomas.model.prior_encoder import SentenceEncoder, installed_encoder
 from tomas.model.prior_memory import KnownRequest, PlanMemory
-from tomas.model.prior_terms import TermTable, terms
+from tomas.model.prior_terms import TermTable, content_words, terms
 
 CARDS = tuple(
     ToolCard(name, text)
@@ -55,6 +55,17 @@ def test_terms_split_names_fold_numbers_and_read_chinese_by_character() -> None:
     assert terms("setAlarm 17") == terms("set_alarm 4") == terms("Set  ALARM, 2023!")
     assert terms("取消闹钟")[0] != terms("设置闹钟")[0]
     assert terms("")[0] == terms("…")[0] == {}
+
+
+def test_function_words_are_no_sign_of_a_tool() -> None:
+    assert content_words("Please cancel THE alarm for me").split() == ["cancel", "alarm"]
+    assert content_words("请帮我把闹钟取消一下").split() == ["闹钟取消"]
+    assert content_words("Do it for me") == "Do it for me"
+    cards = (ToolCard("a", "what you do with it and for whom"), ToolCard("b", "removes alarms"))
+    bare, polite = (
+        LexicalPrior().scores(task, cards) for task in ("Removes alarms", "And do it for me with alarms")
+    )
+    assert bare.argmax() == polite.argmax() == 1
 
 
 def test_a_text_is_most_like_itself() -> None:

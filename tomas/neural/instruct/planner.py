@@ -15,7 +15,7 @@ from tomas.neural.instruct.prompt import messages
 from tomas.planner.allowed import allowed_tools, unavailable, usable_tools
 from tomas.planner.base import Draft
 from tomas.planner.index import ToolIndex, ToolWords
-from tomas.planner.lexicon import media_of_type
+from tomas.lexicon import media_of_type
 from tomas.planner.skeleton import bind_skeleton
 from tomas.planner.text import check_task, features, normalise
 from tomas.schema import PlanRequest, Tool

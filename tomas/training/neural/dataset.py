@@ -285,6 +285,7 @@ def _code() -> str:
     add(files("tomas.training.generate"))
     for name in ("example.py", "prior.py", "prior_terms.py"):
         known.update((files("tomas.model") / name).read_bytes())
+    known.update((files("tomas") / "lexicon.py").read_bytes())
     return known.hexdigest()
 
 

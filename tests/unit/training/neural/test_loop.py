@@ -34,8 +34,8 @@ def report(progress):
     seen += 1
     if seen == int(sys.argv[2]):
         os.kill(os.getpid(), signal.SIGKILL)
-train(fresh(config()), world.tokenizer(), world.examples(), valid=world.examples()[:2], folder=Path(sys.argv[1]),
-      save_every_s=0.0, report=report)
+train(fresh(config(own_choice_share=0.5)), world.tokenizer(), world.examples(), valid=world.examples()[:2],
+      folder=Path(sys.argv[1]), save_every_s=0.0, report=report)
 """
 
 
@@ -73,7 +73,7 @@ def test_after_kill_9_training_ends_in_the_same_weights(killed_at: int, tmp_path
     killed = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     told: list[Progress] = []
-    resumed, whole = fresh(config()), fresh(config())
+    resumed, whole = (fresh(config(own_choice_share=0.5)) for _ in range(2))
     arguments = (world.tokenizer(), world.examples())
     ended = train(resumed, *arguments, valid=world.examples()[:2], folder=folder, report=told.append)
     assert told[0].share > 1 / 16
