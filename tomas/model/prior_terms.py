@@ -28,7 +28,7 @@ _STOP_ZH = re.compile("|".join(map(re.escape, sorted(STOP_ZH, key=lambda word: (
 def content_words(text: str) -> str:
     """A text without function words, English and Chinese; the text itself where nothing else is in it.
 
-    A few dozen short texts say too little of how common a function word is: against them it would weigh like a name.
+    A few dozen short texts do not say how common a function word is: against them it would weigh like a name.
     """
     kept = _LATIN.sub(lambda word: " " if word[0].lower() in STOP_EN else word[0], _STOP_ZH.sub(" ", text))
     return kept if kept.strip() else text

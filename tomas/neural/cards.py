@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from tomas.model.example import PROFILE_FEATURES, ArgumentCard, FloatArray, PortCard, ToolCard
 from tomas.lexicon import LANGUAGES, NOUNS_ZH
+from tomas.model.example import PROFILE_FEATURES, ArgumentCard, FloatArray, PortCard, ToolCard
 from tomas.schema import ProfileRow, Tool
 
 __all__ = ["argument_value", "tool_card"]

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from tomas.lexicon import media_of_type
 from tomas.model.choosable import Choosable
 from tomas.model.example import PlanningInput, Precedent, ToolCard
 from tomas.model.prior import Prior
 from tomas.planner.index import ToolIndex, ToolWords
-from tomas.lexicon import media_of_type
 from tomas.planner.selection import select
 from tomas.planner.text import clauses, normalise
 

@@ -7,11 +7,11 @@ from typing import ClassVar
 
 from tomas.config import get_settings
 from tomas.errors import NoToolMatches
+from tomas.lexicon import media_of_type
 from tomas.planner.allowed import allowed_tools, unavailable, usable_tools
 from tomas.planner.arguments import bind_arguments
 from tomas.planner.base import Draft, DraftStep
 from tomas.planner.index import ToolIndex, ToolWords
-from tomas.lexicon import media_of_type
 from tomas.planner.selection import Choice, Selection, select
 from tomas.planner.text import check_task, clauses, detect_language, normalise
 from tomas.planner.wiring import wire

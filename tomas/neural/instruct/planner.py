@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 from tomas.config import InstructSettings, get_settings
 from tomas.errors import ConfigError, ModelUnavailable, NoToolMatches
+from tomas.lexicon import media_of_type
 from tomas.neural.instruct.grammar import answered_tools, plan_grammar, read_answer
 from tomas.neural.instruct.prompt import messages
 from tomas.planner.allowed import allowed_tools, unavailable, usable_tools
 from tomas.planner.base import Draft
 from tomas.planner.index import ToolIndex, ToolWords
-from tomas.lexicon import media_of_type
 from tomas.planner.skeleton import bind_skeleton
 from tomas.planner.text import check_task, features, normalise
 from tomas.schema import PlanRequest, Tool

@@ -1,4 +1,4 @@
-"""The order in which the network would choose the steps of examples by itself, for its own choice to be fed back."""
+"""The order in which the network would choose the steps of examples itself, so that its own choice is fed back."""
 
 from __future__ import annotations
 
