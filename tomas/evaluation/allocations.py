@@ -33,6 +33,12 @@ class Proposed:
         """The proposed mode of each step."""
         return [item.mode for item in self.modes or ()]
 
+    @property
+    def likeliest(self) -> list[int]:
+        """The mode of each step that the allocation head holds likeliest."""
+        rows = [item.probabilities for item in self.modes or ()]
+        return [max(range(len(row)), key=row.__getitem__) for row in rows]
+
 
 def mode_metrics(items: Sequence[Proposed]) -> Metrics:
     """The figures of proposals as the model made them.
@@ -76,13 +82,15 @@ def makespan_table(items: Sequence[Proposed]) -> dict[str, Metrics]:
     """How long plans take in the proposed modes and in those of simple rules, over the least makespan.
 
     Only plans whose drafted tools are the right ones count; their edges are the right ones. Rows: ``model``;
-    ``projected``, which frees all modes of a plan that has no schedule in the proposed ones; and the rules.
+    ``projected``, which frees all modes of a plan that has no schedule in the proposed ones; ``head alone``, the
+    likeliest mode of each step, however the steps would stand; and the rules.
     See :func:`ratio_summary` for the columns; ``common_…`` are over the plans that all rows can schedule.
     """
     known = [item for item in items if item.modes is not None]
     ratios = {
         "model": [list_ratio(item.allocation, item.picks) for item in known],
         "projected": [projected_ratio(item.allocation, item.picks) for item in known],
+        "head alone": [list_ratio(item.allocation, item.likeliest) for item in known],
         **{
             rule: [list_ratio(item.allocation, picks_of(rule, item.allocation)) for item in known] for rule in RULES
         },

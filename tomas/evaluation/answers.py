@@ -13,10 +13,12 @@ from tomas.errors import DataError
 from tomas.evaluation.cases import Case
 from tomas.model.checkpoint import Checkpoint
 from tomas.model.config import PanelsConfig
-from tomas.model.decode import Decoder, decode
-from tomas.model.drafted import ModeProposal
+from tomas.model.decode import ChooseModes, Decoder, decode
+from tomas.model.drafted import DraftedStep, ModeProposal
 from tomas.model.example import PlanningInput, StepModes
 from tomas.model.network import PlannerNetwork
+from tomas.neural.placed import placed_modes
+from tomas.training.generate.modes import make_problem
 
 __all__ = ["Answer", "answer", "likeliest", "proposals", "with_panels"]
 
@@ -67,14 +69,21 @@ def answer(checkpoint: Checkpoint, given: PlanningInput) -> Answer:
 
 
 def proposals(
-    checkpoint: Checkpoint, case: Case, order: Sequence[str] | None = None, *, given: PlanningInput | None = None
+    checkpoint: Checkpoint,
+    case: Case,
+    order: Sequence[str] | None = None,
+    *,
+    given: PlanningInput | None = None,
+    placed: bool = False,
 ) -> list[ModeProposal] | None:
     """The allocation that the model proposes once it has chosen the right tools, before any floor or scheduler.
 
-    Edges are the model's own; they say which steps hear of each other.
+    Edges are the model's own; they say which steps hear of each other, and where placed, wait for each other.
 
     :param order: in which it chose them; None: that of the right answer.
     :param given: the request under other curves.
+    :param placed: whether the modes are chosen as the planner chooses them (:mod:`tomas.neural.placed`), by the
+        curves of every bin; else each is the head's likeliest.
     :return: in the order of :attr:`Case.tools`; None where the model cannot read the case.
     """
     if case.allocation is None:
@@ -84,9 +93,20 @@ def proposals(
     order = order or case.tools
     if any(name not in names for name in order):
         return None
-    modes = [case.allocation.modes[case.tools.index(name)] for name in order]
+    allocation = case.allocation
+    modes = [allocation.modes[case.tools.index(name)] for name in order]
+
+    def choose(
+        steps: Sequence[DraftedStep], modes: Sequence[StepModes], chances: Sequence[Sequence[float]]
+    ) -> list[int]:
+        parents, cards = [step.parents for step in steps], [step.modes for step in modes]
+        return placed_modes(*make_problem(parents, cards, allocation.fleet, allocation.step_ms), chances)
+
+    tools = [names.index(name) for name in order]
     try:
-        steps = _forced(checkpoint, given, lambda decoder: _finish(decoder, [names.index(n) for n in order], modes))
+        steps = _forced(
+            checkpoint, given, lambda decoder: _finish(decoder, tools, modes, choose if placed else None)
+        )
     except DataError:
         return None
     found = dict(zip(order, steps, strict=True))
@@ -127,8 +147,10 @@ def _forced(checkpoint: Checkpoint, given: PlanningInput, use: Callable[[Decoder
         return use(Decoder(checkpoint.network, checkpoint.tokenizer, given))
 
 
-def _finish(decoder: Decoder, tools: Sequence[int], modes: Sequence[StepModes]) -> list[ModeProposal]:
+def _finish(
+    decoder: Decoder, tools: Sequence[int], modes: Sequence[StepModes], choose: ChooseModes | None
+) -> list[ModeProposal]:
     for tool in tools:
         decoder.choose(tool)
-    steps = decoder.finish(lambda _: modes)
+    steps = decoder.finish(lambda _: modes, choose)
     return [step.proposal for step in steps if step.proposal is not None]

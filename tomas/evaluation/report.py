@@ -152,7 +152,7 @@ def _generated(
     for number, (case, found) in enumerate(pairs, start=1):
         if case.allocation is not None:
             right = set(found.tools) == set(case.tools)
-            modes = proposals(checkpoint, case, found.tools if right else case.tools)
+            modes = proposals(checkpoint, case, found.tools if right else case.tools, placed=True)
             proposed.append(Proposed(case.allocation, modes if right else None))
             given.append(Proposed(case.allocation, modes))
             languages.append(case.language)

@@ -25,7 +25,12 @@ from tomas.model.prompt import build_prompt
 from tomas.model.texts import TextTable
 from tomas.model.tokenizer import TextTokenizer
 
-__all__ = ["AHEAD", "Decoder", "Reading", "decode"]
+__all__ = ["AHEAD", "ChooseModes", "Decoder", "GiveModes", "Reading", "decode"]
+
+GiveModes = Callable[[Sequence[DraftedStep]], Sequence[StepModes]]
+"""From drafted steps to the modes of each."""
+ChooseModes = Callable[[Sequence[DraftedStep], Sequence[StepModes], Sequence[Sequence[float]]], Sequence[int]]
+"""From steps, their modes and the probability of each mode to one mode of each step."""
 
 AHEAD = 8
 """Steps that are guessed beside the next one."""
@@ -142,11 +147,12 @@ class Decoder:
             self.choose(int(self.present.tools.argmax()))
         return self._settled(readings)
 
-    def finish(self, modes: Callable[[Sequence[DraftedStep]], Sequence[StepModes]] | None) -> list[DraftedStep]:
+    def finish(self, modes: GiveModes | None, choose: ChooseModes | None = None) -> list[DraftedStep]:
         """Bind the chosen steps; confidences are 1, to be filled in.
 
         :param modes: the modes of the steps once these are known, or none where a step has no place to run; None
             asks for no allocation.
+        :param choose: which mode of each step is proposed, by their probabilities; None: the likeliest.
         """
         if not self.chosen:
             return []
@@ -179,7 +185,7 @@ class Decoder:
             arguments = self._arguments(tool, values[s])
             steps.append(DraftedStep(tool, 1.0, tuple(sorted(read.union(waited[s]))), bindings[s], arguments))
         found = modes(steps) if modes is not None else []
-        return self._propose(steps, found, states) if found else steps
+        return self._propose(steps, found, states, choose) if found else steps
 
     def explain(self) -> str:
         """The explanation, greedily; empty where the gate wants none after the end."""
@@ -311,20 +317,26 @@ class Decoder:
             (card.arguments[i].name, values[i][v].text) for i, v in enumerate(chosen) if 0 < v < len(values[i])
         )
 
-    def _propose(self, steps: list[DraftedStep], modes: Sequence[StepModes], states: Tensor) -> list[DraftedStep]:
+    def _propose(
+        self,
+        steps: list[DraftedStep],
+        modes: Sequence[StepModes],
+        states: Tensor,
+        choose: ChooseModes | None,
+    ) -> list[DraftedStep]:
         tensors = build_mode_tensors([self.given], [modes], [[step.parents for step in steps]], self.network.config)
         tensors = tensors.to(self.network.device)
         mask = torch.ones(1, len(steps), dtype=torch.bool, device=self.network.device)
         logits, corrections = self.network.allocate(states, mask, tensors, self._panels)
-        chances = logits[0].softmax(dim=-1).tolist()
+        rows = logits[0].softmax(dim=-1).tolist()
+        chances = [tuple(row[: len(step.modes)]) for row, step in zip(rows, modes, strict=True)]
         factors = corrections[0].exp().tolist()
+        picks = choose(steps, modes, chances) if choose is not None else [_best(chance) for chance in chances]
         proposed = []
-        for s, step in enumerate(steps):
-            chance = tuple(chances[s][: len(modes[s].modes)])
-            best = _best(chance)
-            need, factor = modes[s].modes[best].need, factors[s][best]
+        for s, (step, pick) in enumerate(zip(steps, picks, strict=True)):
+            need, factor = modes[s].modes[pick].need, factors[s][pick]
             cores, memory, share, gpu = (need[r] * factor[r] for r in range(4))
-            proposal = ModeProposal(best, chance, (cores, memory, share, gpu))
+            proposal = ModeProposal(pick, chances[s], (cores, memory, share, gpu))
             proposed.append(replace(step, proposal=proposal))
         return proposed
 
@@ -335,7 +347,8 @@ def decode(
     given: PlanningInput,
     *,
     max_steps: int | None = None,
-    modes: Callable[[Sequence[DraftedStep]], Sequence[StepModes]] | None = None,
+    modes: GiveModes | None = None,
+    choose: ChooseModes | None = None,
     explain: bool = False,
     repeats: bool = False,
     every: bool = False,
@@ -345,6 +358,7 @@ def decode(
 
     :param max_steps: at most so many steps; None takes ``model.limits.max_steps``, which is the most in any case.
     :param modes: gives the modes of the drafted steps, for the allocation pass; None asks for none.
+    :param choose: as in :meth:`Decoder.finish`.
     :param explain: whether the explanation is written as well, of a refusal too.
     :param repeats: whether a tool may be chosen more than once.
     :param every: whether every candidate is a step, and only their graph is asked for.
@@ -359,7 +373,7 @@ def decode(
         refusal = float(decoder.gate[[STEP, END, REFUSE]].softmax(dim=0)[2])
         readings = decoder.plan_all(most) if every else decoder.plan(most, ahead=ahead)
         chances = [(reading.tools / float(network.temperature)).softmax(dim=0) for reading in readings]
-        steps = decoder.finish(modes)
+        steps = decoder.finish(modes, choose)
         steps = [replace(s, confidence=float(row[s.tool])) for s, row in zip(steps, chances, strict=True)]
         explanation = decoder.explain() if explain else ""
     return Drafted(tuple(steps), not steps, refusal, explanation, decoder.passes)

@@ -13,7 +13,7 @@ __all__ = ["Drafted", "DraftedStep", "ModeProposal"]
 class ModeProposal:
     """The allocation that the model proposes for a step.
 
-    :ivar mode: index into the step's modes.
+    :ivar mode: index into the step's modes; the likeliest, unless another was chosen for where it would stand.
     :ivar probabilities: of all its modes.
     :ivar amounts: cores, GB, percent of a GPU, GB; those of the mode, corrected within the bound.
     """

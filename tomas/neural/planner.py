@@ -12,13 +12,14 @@ import torch
 from tomas.config import NeuralSettings, get_settings
 from tomas.errors import DataError, NoToolMatches
 from tomas.model.checkpoint import Checkpoint
-from tomas.model.decode import Decoder, decode
+from tomas.model.decode import ChooseModes, Decoder, GiveModes, decode
 from tomas.model.drafted import Drafted, DraftedStep
 from tomas.model.example import PlanningInput, Source, StepModes
 from tomas.model.prior import Prior
 from tomas.model.telling import tell
 from tomas.neural.cards import argument_value, tool_card
 from tomas.neural.checkpoints import KIND, Checkpoints
+from tomas.neural.placed import mode_problem, placed_modes
 from tomas.neural.proposals import step_modes
 from tomas.neural.reading import Fleet, planning_input, read_fleet, rows_by_tool
 from tomas.neural.sketch import with_precedents
@@ -82,20 +83,11 @@ class NeuralPlanner:
         if not allowed:
             raise NoToolMatches("No tool may be planned.", remedy="Allow tools (allowed_tools), or register some.")
         given, fleet = self._read(request, allowed, prior, checkpoint, outlook)
-        limits = checkpoint.config.model.allocation
 
-        def modes(steps: Sequence[DraftedStep]) -> list[StepModes]:
-            if outlook is None or fleet is None:
-                return []
-            names = sorted({given.candidates[step.tool].name for step in steps})
-            prices = outlook.settings.planner.prices
-            return step_modes(steps, given, allowed, outlook.context(names), fleet, prices, limits.max_modes)
-
+        modes, choose = _allocations(outlook, fleet, given, allowed, checkpoint.config.model.allocation.max_modes)
         began = time.perf_counter()
         try:
-            drafted = decode(
-                checkpoint.network, checkpoint.tokenizer, given, modes=None if outlook is None else modes
-            )
+            drafted = decode(checkpoint.network, checkpoint.tokenizer, given, modes=modes, choose=choose)
         except DataError as error:
             raise NoToolMatches(f"The model cannot read the request: {error.what}", remedy=error.remedy) from None
         took_ms = (time.perf_counter() - began) * 1000.0
@@ -155,6 +147,30 @@ class NeuralPlanner:
         ]
         steps = [_skeleton(step, drafted.steps, given, allowed) for step in drafted.steps]
         return bind_skeleton(steps, request, usable, warnings=warnings, tell=words)
+
+
+def _allocations(
+    outlook: Outlook | None, fleet: Fleet | None, given: PlanningInput, tools: dict[str, Tool], most: int
+) -> tuple[GiveModes | None, ChooseModes | None]:
+    """Where the modes of drafted steps come from, and which of them are proposed; None without a context.
+
+    :param most: modes of one step.
+    """
+    if outlook is None or fleet is None:
+        return None, None
+
+    def modes(steps: Sequence[DraftedStep]) -> list[StepModes]:
+        names = sorted({given.candidates[step.tool].name for step in steps})
+        return step_modes(steps, given, tools, outlook.context(names), fleet, outlook.settings.planner.prices, most)
+
+    def choose(
+        steps: Sequence[DraftedStep], modes: Sequence[StepModes], chances: Sequence[Sequence[float]]
+    ) -> list[int]:
+        parents, cards = [step.parents for step in steps], [step.modes for step in modes]
+        problem, meant = mode_problem(parents, cards, fleet.capacity.tolist(), fleet.free(outlook.curves()))
+        return placed_modes(problem, meant, chances)
+
+    return modes, choose
 
 
 def _counts(checkpoint: Checkpoint, given: PlanningInput) -> tuple[int, int]:

@@ -13,6 +13,7 @@ from tomas.model.example import FloatArray, PlanningInput, ToolCard
 from tomas.model.prompt import narrow
 from tomas.planner.outlook import Outlook
 from tomas.planner.text import detect_language
+from tomas.schedule import Capacity, capacity_of
 from tomas.schema import RESOURCE_NAMES, Bin, CapacityCurve, PlanRequest, ProfileRow, Tool
 
 __all__ = ["Fleet", "planning_input", "read_fleet", "rows_by_tool"]
@@ -37,6 +38,14 @@ class Fleet:
     def index(self, worker_class: str) -> int:
         """Place of a class."""
         return self.classes.index(worker_class)
+
+    def free(self, curves: Sequence[CapacityCurve]) -> list[dict[str, Capacity]]:
+        """Per class, what each of its bins has free. Pool slots are all free: curves know nothing of them."""
+        known = {curve.bin: curve for curve in curves}
+        found: list[dict[str, Capacity]] = [{} for _ in self.classes]
+        for item in self.bins:
+            found[self.index(item.worker_class)][item.name] = capacity_of(known[item.name])
+        return found
 
     def shown_in(self, given: PlanningInput) -> PlanningInput:
         """The same request with these classes."""

@@ -1,5 +1,6 @@
 """Scheduling: a solver-neutral problem model, list scheduling, and CP-SAT."""
 
+from tomas.schedule.once import OnePass
 from tomas.schedule.problem import (
     PLAN_RESOURCES,
     Activity,
@@ -19,6 +20,7 @@ __all__ = [
     "Assignment",
     "Capacity",
     "Mode",
+    "OnePass",
     "Problem",
     "Schedule",
     "capacity_of",

@@ -275,7 +275,8 @@ class _Model:
             for group, literals in zip(self._compiled.options, self.present, strict=True)
         ]
         starts = [float(solver.value(start)) for start in self.starts]
-        return place(self._compiled, [-start for start in starts], modes=chosen) or Placement(starts, chosen)
+        among = [(option,) for option in chosen]
+        return place(self._compiled, [-start for start in starts], among=among) or Placement(starts, chosen)
 
 
 def _ms(option: Option) -> int:

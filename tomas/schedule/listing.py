@@ -158,13 +158,13 @@ def place(
     compiled: Compiled,
     urgency: Sequence[float],
     thrift: Sequence[float] | None = None,
-    modes: Sequence[Option] | None = None,
+    among: Sequence[Sequence[Option]] | None = None,
 ) -> Placement | None:
     """One serial pass; None where some activity fits nowhere or a budget runs out.
 
     :param urgency: the larger, the earlier an activity is placed, among those whose predecessors are placed.
     :param thrift: per bin; of the modes, the one with the least end + ``thrift`` x area is taken. None is 0.
-    :param modes: the mode of each activity; None lets the pass choose.
+    :param among: the modes that each activity may have; None: all of them.
     """
     timelines = [timeline.copy() for timeline in compiled.timelines]
     thrift = thrift or [0.0] * len(timelines)
@@ -184,7 +184,7 @@ def place(
         pick: Option | None = None
         best: tuple[float, ...] = (math.inf,)
         least = compiled.least_uses[j]
-        for option in compiled.options[j] if modes is None else (modes[j],):
+        for option in compiled.options[j] if among is None else among[j]:
             if any(use - low > room + 1e-9 for use, low, room in zip(option.uses, least, left, strict=True)):
                 continue
             price = option.duration + thrift[option.bin] * option.area
@@ -224,7 +224,7 @@ def _justified(compiled: Compiled, placement: Placement) -> Placement | None:
         late[j] = start
         timelines[option.bin].take(option.need, start, start + option.duration)
     urgency = [-start for start in late]
-    kept = place(compiled, urgency, modes=placement.chosen)
+    kept = place(compiled, urgency, among=[(option,) for option in placement.chosen])
     free = place(compiled, urgency)
     found = [item for item in (kept, free) if item is not None]
     return min(found, key=lambda item: item.key) if found else None

@@ -87,6 +87,14 @@ def test_the_table_counts_infeasible_ones_apart() -> None:
     assert table["fastest"]["common_mean"] == pytest.approx(4 / 3)
 
 
+def test_the_head_alone_is_told_apart_from_what_was_proposed() -> None:
+    """The head likes the wide mode best; placed, both steps were proposed in the narrow one."""
+    other = ModeProposal(NARROW, (0.7, 0.3), (2.0, 1.0, 0.0, 0.0))
+    table = makespan_table([Proposed(allocation(), [other] * 2)])
+    assert table["model"]["mean"] == pytest.approx(1.0)
+    assert table["head alone"]["mean"] == pytest.approx(4 / 3)
+
+
 def test_means_of_ratios() -> None:
     found = ratio_summary([1.0, 1.05, 4.0, math.inf])
     assert found["infeasible"] == pytest.approx(0.25)

@@ -9,7 +9,8 @@ from random import Random
 import numpy as np
 
 from tomas.model.example import ModeCard, PlanningExample
-from tomas.schedule import Activity, Capacity, Mode, Problem
+from tomas.neural.placed import mode_problem
+from tomas.schedule import Capacity, Problem
 from tomas.schema import POOL_SIZE
 from tomas.training.generate.fleet import Fleet
 from tomas.training.generate.portrait import Law
@@ -88,28 +89,12 @@ def make_problem(
     :return: and per step the index of the mode that each of the problem's modes stands for.
     """
     ends = np.cumsum((0, *fleet.bins))
-    capacities: dict[str, Capacity] = {}
-    names: list[list[str]] = []
+    bins: list[dict[str, Capacity]] = []
     starts = np.arange(fleet.free.shape[2], dtype=np.float64) * step_ms
     for index, count in enumerate(fleet.bins):
-        names.append([f"c{index}b{number}" for number in range(count)])
-        for number, name in enumerate(names[-1]):
+        bins.append({})
+        for number in range(count):
             free = fleet.free[ends[index] + number].astype(np.float64) * fleet.capacity[index][:, None]
             slots = np.full((1, free.shape[1]), float(POOL_SIZE))
-            capacities[name] = Capacity(starts, np.concatenate([free, slots]).T)
-    activities = []
-    meant: list[list[int]] = []
-    for step, cards in enumerate(modes):
-        allowed = only.get(step, range(len(cards))) if only else range(len(cards))
-        options: list[Mode] = []
-        meant.append([])
-        for place in allowed:
-            card = cards[place]
-            capacity = fleet.capacity[card.class_index]
-            share = max(need / most for need, most in zip(card.need, capacity.tolist(), strict=True) if most > 0)
-            need = (*card.need, float(math.ceil(share * POOL_SIZE - 1e-9)))
-            for name in names[card.class_index]:
-                options.append(Mode(name, need, card.p50_ms, card.p90_ms, cost=card.cost))
-                meant[-1].append(place)
-        activities.append(Activity(f"s{step}", tuple(options), tuple(f"s{parent}" for parent in parents[step])))
-    return Problem(tuple(activities), capacities), meant
+            bins[-1][f"c{index}b{number}"] = Capacity(starts, np.concatenate([free, slots]).T)
+    return mode_problem(parents, modes, fleet.capacity.tolist(), bins, only)
