@@ -23,7 +23,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.planner_speed import Job, jobs
+from benchmarks.planner_speed_jobs import Job, jobs
 from tomas.errors import ConfigError, TomasError
 from tomas.model.batch import SHORT_TOKENS
 from tomas.model.config import NeuralConfig, load_config

@@ -6,7 +6,7 @@ it likes; its gate is held open until the tenth step, so that a plan which it wo
 This draft is what the other ways write:
 
 - steps: step decoding as it plans, the next steps guessed and run together; pointers for tools, edges, bindings and
-  arguments, one parallel pass for allocations;
+  arguments, one parallel pass for allocations, and the proposed modes placed on the bins;
 - single steps: the same without guesses, a pass per step;
 - compact JSON: ``[["tool",[edges],mode],…]`` under a grammar, tokens without a choice fed together with the next
   (jump-forward);
@@ -15,199 +15,37 @@ This draft is what the other ways write:
 The tokens of JSON are given (forced), so that it says the same plan at once, and its tokenizer is trained on the
 very texts. With ``--config`` in place of a checkpoint, weights are random and the steps are given, too: a guess
 would mean nothing, and steps are run singly. The explanation is left out of all. Times are processor time of one
-thread. Every request is planned once before, so that the texts of its tools are known to all ways.
+thread. Every request is planned once before, so that the texts of its tools are known to all ways. Each way is
+measured several times in turn with the others; ratios are of the least time of each way, so that other work on the
+machine hardly enters them, and medians over the requests. Milliseconds are medians over all times.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import statistics
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from random import Random
 
 import llguidance
-import numpy as np
 import torch
 from llguidance import TokenizerWrapper
 
+from benchmarks.planner_speed_jobs import Job, Model, jobs
 from tomas.config import shared_file
 from tomas.model.batch import STEP
 from tomas.model.checkpoint import load_checkpoint
-from tomas.model.config import LimitsConfig, load_config
-from tomas.model.decode import AHEAD, Decoder, decode
-from tomas.model.example import ModeCard, PlanningExample, PlanningInput, StepModes
+from tomas.model.config import load_config
+from tomas.model.decode import AHEAD, Decoder
+from tomas.model.example import PlanningInput
 from tomas.model.heads import Gate
 from tomas.model.network import PlannerNetwork
-from tomas.model.prior import LexicalPrior, Prior, load_prior
+from tomas.model.prior import LexicalPrior, load_prior
 from tomas.model.tokenizer import TextTokenizer, load_pretrained_tokenizer, train_tokenizer
 from tomas.neural.checkpoints import SHIPPED
-from tomas.neural.sketch import with_precedents
-from tomas.tools.registry import Registry
-from tomas.training.generate import specs_of
-from tomas.training.generate.examples import Generated, Generator
-from tomas.training.generate.modes import draw_modes, input_sizes
-
-_MOST_GENERATED = 20_000
-_MODES = 12
-
-
-@dataclass(frozen=True)
-class Model:
-    """What plans.
-
-    :ivar free: whether it drafts freely, with weights that were trained; else its steps are given.
-    """
-
-    network: PlannerNetwork
-    tokenizer: TextTokenizer
-    prior: Prior
-    free: bool
-
-    def seen(self, given: PlanningInput) -> PlanningInput:
-        """The request with what the prior knows of it; in an order of tools that says nothing."""
-        cards = tuple(sorted(given.candidates, key=lambda card: card.name))
-        read = replace(given, candidates=cards, retrieval=self.prior.scores(given.task, cards))
-        return with_precedents(self.prior, read)
-
-
-@dataclass(frozen=True)
-class Job:
-    """A request and the plan that is to come out."""
-
-    given: PlanningInput
-    modes: tuple[StepModes, ...]
-    tools: tuple[int, ...]
-    parents: tuple[tuple[int, ...], ...]
-    chosen: tuple[int, ...]
-
-    def compact(self) -> str:
-        """Names, edges, modes."""
-        rows = [
-            [self.given.candidates[tool].name, [parent + 1 for parent in parents], mode]
-            for tool, parents, mode in zip(self.tools, self.parents, self.chosen, strict=True)
-        ]
-        return json.dumps(rows, separators=(",", ":"))
-
-    def plain(self) -> str:
-        """As a model without a grammar is commonly asked to write it."""
-        steps = []
-        for index, (tool, parents, mode) in enumerate(zip(self.tools, self.parents, self.chosen, strict=True)):
-            card = self.modes[index].modes[mode]
-            cores, memory, share, gpu = card.need
-            steps.append(
-                {
-                    "id": f"s{index + 1}",
-                    "tool": self.given.candidates[tool].name,
-                    "depends_on": [f"s{parent + 1}" for parent in parents],
-                    "worker_class": self.given.classes[card.class_index],
-                    "allocation": {
-                        "cpu_cores": round(cores, 2),
-                        "cpu_mem_gb": round(memory, 2),
-                        "gpu_sm": round(share, 2),
-                        "gpu_mem_gb": round(gpu, 2),
-                    },
-                }
-            )
-        return json.dumps({"steps": steps})
-
-    def grammar(self) -> str:
-        """Of :meth:`compact`, in the Lark dialect of llguidance: any plan of that many steps."""
-        names = " | ".join(json.dumps(json.dumps(card.name)) for card in self.given.candidates)
-        count = len(self.tools)
-        lines = [
-            'start: "[" ' + ' "," '.join(f"step_{number}" for number in range(1, count + 1)) + ' "]"',
-            f"tool: {names}",
-            f"mode: /({'|'.join(str(mode) for mode in reversed(range(_MODES)))})/",
-        ]
-        for number in range(1, count + 1):
-            earlier = "|".join(str(step) for step in range(number - 1, 0, -1))
-            edges = f"/\\[(({earlier})(,({earlier})){{0,{number}}})?\\]/" if number > 1 else '"[]"'
-            lines.append(f'step_{number}: "[" tool "," edges_{number} "," mode "]"')
-            lines.append(f"edges_{number}: {edges}")
-        return "\n".join(lines) + "\n"
-
-
-def jobs(
-    count: int, steps: int, tools: int, seed: int, limits: LimitsConfig, model: Model | None = None
-) -> list[Job]:
-    """Generated requests of so many steps over so many tools; their plan is what ``model`` drafts, or given."""
-    generator = Generator(specs_of(Registry.load()), seed=seed, split="test" if model is not None else None)
-    found: list[Job] = []
-    spare: list[PlanningInput] = []
-    for number in itertools.count():
-        if len(found) == count:
-            break
-        if number > _MOST_GENERATED:
-            raise SystemExit(f"Of {number} requests, {len(found)} came out with {steps} steps.")
-        made = generator.generate(number)
-        example = made.example
-        spare = [*spare[-20:], example.given]
-        asked = [step.tool for step in example.target.steps]
-        if len(asked) != steps or len(set(asked)) < steps:
-            continue
-        if len(example.given.inputs) + len(example.given.outputs) > limits.max_inputs:
-            continue
-        given = _over(example, spare, tools)
-        if len(given.candidates) == tools:
-            rng = Random(number)  # noqa: S311  (no secret)
-            modes = _modes(made, steps, rng)
-            if model is None:
-                job = _given(replace(example, given=given), modes, rng)
-            else:
-                job = _drafted(model, model.seen(given), modes)
-            found += [job] if len(job.tools) == steps else []
-            print(f"\r{len(found)} of {count} requests", end="", flush=True)
-    print()
-    return found
-
-
-def _over(example: PlanningExample, spare: Sequence[PlanningInput], tools: int) -> PlanningInput:
-    """The request with the tools of its answer first and others up to ``tools``, in an order of its own."""
-    cards = [example.given.candidates[step.tool] for step in example.target.steps]
-    seen = {card.name for card in cards}
-    for card in (card for given in (example.given, *reversed(spare)) for card in given.candidates):
-        if len(cards) < tools and card.name not in seen:
-            cards.append(card)
-            seen.add(card.name)
-    return replace(
-        example.given, candidates=tuple(cards), retrieval=np.zeros(len(cards), np.float32), precedents=()
-    )
-
-
-def _modes(made: Generated, steps: int, rng: Random) -> tuple[StepModes, ...]:
-    found = []
-    for law, size in zip(made.laws, input_sizes(made.example, made.laws), strict=True):
-        drawn = list(draw_modes(law, size, made.fleet, rng))
-        while drawn and len(drawn) < _MODES:
-            other = drawn[len(drawn) % len(drawn) - 1]
-            drawn.append(ModeCard(other.class_index, other.need, other.p50_ms * 1.1, other.p90_ms * 1.1))
-        found.append(StepModes(tuple(drawn[:_MODES])))
-    offered = [item for item in found if item.modes]
-    return tuple(offered[number % len(offered)] for number in range(steps))
-
-
-def _given(example: PlanningExample, modes: tuple[StepModes, ...], rng: Random) -> Job:
-    parents = tuple(step.parents for step in example.target.steps)
-    chosen = tuple(rng.randrange(_MODES) for _ in modes)
-    return Job(example.given, modes, tuple(range(len(modes))), parents, chosen)
-
-
-def _drafted(model: Model, given: PlanningInput, modes: tuple[StepModes, ...]) -> Job:
-    drafted = decode(
-        model.network, model.tokenizer, given, max_steps=len(modes), modes=lambda steps: modes[: len(steps)]
-    )
-    return Job(
-        given,
-        modes,
-        tuple(step.tool for step in drafted.steps),
-        tuple(step.parents for step in drafted.steps),
-        tuple(step.proposal.mode for step in drafted.steps if step.proposal is not None),
-    )
+from tomas.training.generate.examples import Generator
 
 
 def by_steps(model: Model, job: Job, *, ahead: int) -> int:
@@ -220,7 +58,7 @@ def by_steps(model: Model, job: Job, *, ahead: int) -> int:
     else:
         for tool in job.tools:
             decoder.choose(tool)
-    decoder.finish(lambda _: job.modes)
+    decoder.finish(lambda _: job.modes, job.placed)
     return decoder.passes + 1  # the allocation pass, though it is a smaller one
 
 
@@ -321,6 +159,27 @@ def _timed(run: Callable[[], int]) -> tuple[float, float, int]:
     return (time.process_time() - begun) * 1000.0, (time.perf_counter() - wall) * 1000.0, passes
 
 
+def _measured(
+    ways: Mapping[str, Callable[[Job], int]], work: Sequence[Job], repeats: int
+) -> dict[str, list[list[tuple[float, float, int]]]]:
+    """By way, per request, as often as repeated: what :func:`_timed` says."""
+    for job in work:
+        _timed(lambda job=job: ways["steps"](job))  # type: ignore[misc]
+    for run in ways.values():
+        _timed(lambda run=run: run(work[0]))  # type: ignore[misc]
+    taken: dict[str, list[list[tuple[float, float, int]]]] = {name: [] for name in ways}
+    for number, job in enumerate(work, start=1):
+        turns = [
+            {name: _timed(lambda run=run, job=job: run(job)) for name, run in ways.items()}  # type: ignore[misc]
+            for _ in range(repeats)
+        ]
+        for name, rows in taken.items():
+            rows.append([turn[name] for turn in turns])
+        print(f"\r{number} of {len(work)} measured", end="", flush=True)
+    print()
+    return taken
+
+
 def _model(checkpoint: Path | None, config: str | None) -> Model:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if config is None:
@@ -364,6 +223,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--tools", type=int, default=30)
     parser.add_argument("--count", type=int, default=10, help="requests (default: 10)")
+    parser.add_argument("--repeats", type=int, default=3, help="of each way for each request (default: 3)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     chosen = parser.parse_args(arguments)
@@ -379,31 +239,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "compact JSON": lambda job: writer.write(job, job.compact(), job.grammar()),
         "plain JSON": lambda job: writer.write(job, job.plain(), None),
     }
-    taken: dict[str, list[tuple[float, float, int]]] = {name: [] for name in ways}
-    for job in work:
-        _timed(lambda job=job: ways["steps"](job))  # type: ignore[misc]
-    for number, job in enumerate([work[0], *work]):
-        for name, run in ways.items():
-            result = _timed(lambda run=run, job=job: run(job))  # type: ignore[misc]
-            taken[name] += [result] if number else []
-        print(f"\r{number} of {len(work)} measured", end="", flush=True)
-    print()
+    taken = _measured(ways, work, chosen.repeats)
     print(f"{'':14}{'ms p50':>10}{'ms max':>10}{'wall p50':>10}{'passes p50':>12}")
-    middle = {}
     for name, rows in taken.items():
-        spent, wall, passes = zip(*rows, strict=True)
-        middle[name] = statistics.median(spent)
+        spent, wall, passes = zip(*(item for row in rows for item in row), strict=True)
         print(
-            f"{name:14}{middle[name]:10.1f}{max(spent):10.1f}{statistics.median(wall):10.1f}"
+            f"{name:14}{statistics.median(spent):10.1f}{max(spent):10.1f}{statistics.median(wall):10.1f}"
             f"{statistics.median(passes):12.0f}"
         )
+    least = {name: [min(spent for spent, _, _ in row) for row in rows] for name, rows in taken.items()}
+
+    def ratio(other: str) -> float:
+        return round(statistics.median(b / a for a, b in zip(least["steps"], least[other], strict=True)), 2)
+
     name = model.network.config.model.backbone.name.rsplit("/", 1)[-1]
     print(
         json.dumps(
             {
-                "ratio_compact": round(middle["compact JSON"] / middle["steps"], 2),
-                "ratio_plain": round(middle["plain JSON"] / middle["steps"], 2),
-                f"{name}_ms_p50": round(middle["steps"], 2),
+                "ratio_compact": ratio("compact JSON"),
+                "ratio_plain": ratio("plain JSON"),
+                f"{name}_ms_p50": round(statistics.median(row[0] for rows in taken["steps"] for row in rows), 2),
             }
         )
     )
