@@ -1,11 +1,12 @@
 """Planning against public sets of requests with known plans.
 
-    python -m benchmarks.planning [--train FILE] --requests FILE [--tools FILE]
+    python -m benchmarks.planning [--train FILE | --hold-out N] --requests FILE [--tools FILE]
 
 The format is told by the content: UltraTool (requests to chains over a fixed set of tools, --tools its
 tool_desc.json), ComplexTool-Plan (requests with their own tools, to graphs), AsyncHow (steps, shuffled, to graphs).
-With --train a planner is trained on other requests of that format first; without it the checkpoint plans what it
-was never shown. Plans are made by the neural planner's own step decoding. The last line is one line of JSON.
+With --train a planner is trained on other requests of that format first, with --hold-out on those of the same file
+that are not held out (near-duplicates stay on one side); without both the checkpoint plans what it was never shown.
+Plans are made by the neural planner's own step decoding. The last line is one line of JSON.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from benchmarks.planning_baselines import bag_of_bigrams, mlp_of_vectors, retrie
 from benchmarks.planning_formats import Request, format_of, read_chains
 from benchmarks.planning_graphs import measure_graphs
 from benchmarks.planning_metrics import chain_scores
+from benchmarks.planning_split import held_out
 from benchmarks.planning_ultratool import fit, plan
 from tomas.config import shared_file
 from tomas.errors import DataError, TomasError
@@ -44,6 +46,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.planning", description=__doc__.splitlines()[0])
     parser.add_argument("--train", type=Path, help="requests to learn from")
     parser.add_argument("--requests", type=Path, required=True, help="requests to plan")
+    parser.add_argument("--hold-out", type=int, help="plan so many of --requests, learn from the others")
+    parser.add_argument("--seed", type=int, default=0, help="of --hold-out")
     parser.add_argument("--tools", type=Path, help="UltraTool's tool_desc.json")
     parser.add_argument("--checkpoint", type=Path, help="folder of the planner; with --train it is written there")
     parser.add_argument("--plain", action="store_true", help="leave the optional sentence encoder out")
@@ -54,6 +58,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--limit", type=int, help="plan only the first so many requests")
     parser.add_argument("--no-baselines", action="store_true", help="leave the baselines out")
     options = parser.parse_args(arguments)
+    if options.train is not None and options.hold_out is not None:
+        parser.error("--hold-out takes the place of --train")
     try:
         if format_of(options.requests) == "ultratool":
             line = _chains(options)
@@ -61,6 +67,8 @@ def main(arguments: list[str] | None = None) -> int:
             line = measure_graphs(
                 options.requests,
                 taught=options.train,
+                hold_out=options.hold_out,
+                seed=options.seed,
                 checkpoint=options.checkpoint,
                 limit=options.limit,
                 minutes=options.minutes,
@@ -78,8 +86,12 @@ def _chains(options: argparse.Namespace) -> dict[str, object]:
     if options.tools is None:
         raise DataError("UltraTool's requests need their tools.", remedy="Add --tools tool_desc.json.")
     cards = read_tool_cards(options.tools)
-    requests = read_chains(options.requests)[: options.limit]
+    requests = read_chains(options.requests)
     taught = read_chains(options.train) if options.train else []
+    if options.hold_out:
+        learned, out = held_out([item.task for item in requests], options.hold_out, options.seed)
+        taught, requests = [requests[row] for row in learned], [requests[row] for row in out]
+    requests = requests[: options.limit]
     encoder = None if options.plain else installed_encoder()
     _console.print(f"sentence encoder: {'none' if encoder is None else encoder.version}")
     with tempfile.TemporaryDirectory() as name:

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from benchmarks.planning_formats import format_of
 from benchmarks.planning_metrics import Edges, graph_scores
+from benchmarks.planning_split import held_out
 from tomas.config import shared_file
 from tomas.errors import DataError
 from tomas.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -40,6 +41,8 @@ def measure_graphs(
     requests: Path,
     *,
     taught: Path | None,
+    hold_out: int | None,
+    seed: int,
     checkpoint: Path | None,
     limit: int | None,
     minutes: float,
@@ -49,13 +52,19 @@ def measure_graphs(
     """Edge F1 and share of equal graphs, of plans by step decoding and of baselines.
 
     :param taught: requests of the same format to learn from; None plans with the checkpoint as it is.
+    :param hold_out: in place of ``taught``: so many of the requests are planned, the others are learned from.
     :raises DataError: a file is malformed, or nothing in it can be planned.
     """
-    examples = _read(requests)[:limit]
+    examples = _read(requests)
+    known = _read(taught) if taught is not None else []
+    if hold_out:
+        learned, out = held_out([example.given.task for example in examples], hold_out, seed)
+        known, examples = [examples[row] for row in learned], [examples[row] for row in out]
+    examples = examples[:limit]
     with tempfile.TemporaryDirectory() as name:
-        folder = checkpoint or (Path(name) / "planner" if taught else shared_file(_SHIPPED))
-        if taught is not None:
-            _fit(_read(taught), folder, minutes, epochs, console)
+        folder = checkpoint or (Path(name) / "planner" if known else shared_file(_SHIPPED))
+        if known:
+            _fit(known, folder, minutes, epochs, console)
         loaded = load_checkpoint(folder)
         digest = hashlib.sha256(loaded.files["model.safetensors"].read_bytes()).hexdigest()
         # AsyncHow asks how its steps hang together; ComplexTool-Plan's requests need not use all their tools.
@@ -70,7 +79,8 @@ def measure_graphs(
         "ms_per_request": round(statistics.fmean(ms), 2),
         "weights_sha256": digest,
         "requests": len(examples),
-        "zero_shot": taught is None,
+        "trained_on": len(known),
+        "zero_shot": not known,
         "baselines": others,
     }
 

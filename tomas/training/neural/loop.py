@@ -24,7 +24,7 @@ from tomas.model.config import NeuralConfig
 from tomas.model.example import PlanningExample
 from tomas.model.network import PlannerNetwork
 from tomas.model.tokenizer import TextTokenizer
-from tomas.training.neural.orders import in_own_order
+from tomas.training.neural.orders import has_choice, in_own_order
 from tomas.training.neural.state import (
     History,
     TrainingState,
@@ -193,7 +193,8 @@ def _step(
         group["lr"] = settings.learning_rate * _rate(done, total, settings.warmup)
     # Evenly spread over the batches, the first among them.
     explained = math.ceil((done + 1) * settings.explained_share) > math.ceil(done * settings.explained_share)
-    if rng is not None and rng.random() < settings.own_choice_share:
+    choice = any(has_choice(example.target) for example in examples)
+    if rng is not None and rng.random() < settings.own_choice_share and choice:
         some = collate(examples, tokenizer, network.config, rng=rng, explanations=False)
         examples, rng = in_own_order(network, some.to(network.device), examples), None
     batch = collate(examples, tokenizer, network.config, rng=rng, explanations=explained)

@@ -7,10 +7,15 @@ from collections.abc import Sequence
 import torch
 
 from tomas.model.batch import Batch, reordered, topological_order
-from tomas.model.example import PlanningExample
+from tomas.model.example import PlanningExample, PlanningTarget
 from tomas.model.network import PlannerNetwork
 
-__all__ = ["in_own_order"]
+__all__ = ["has_choice", "in_own_order"]
+
+
+def has_choice(target: PlanningTarget) -> bool:
+    """Whether there is more than one order of the steps: not where each waits for the one right before it."""
+    return any(number - 1 not in step.parents for number, step in enumerate(target.steps) if number)
 
 
 def in_own_order(

@@ -14,7 +14,7 @@ from tomas.model.example import PlanningExample, PlanningTarget, StepTarget
 from tomas.model.network import PlannerNetwork
 from tomas.training.neural import loop
 from tomas.training.neural.loop import train
-from tomas.training.neural.orders import in_own_order
+from tomas.training.neural.orders import has_choice, in_own_order
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +52,15 @@ def test_of_steps_that_are_ready_the_most_liked_comes_first_and_waiting_ones_wai
     assert order[3] == 3
     assert own.target.steps[3].parents == (0, 1, 2)
     assert own.given is example.given
+
+
+def test_a_chain_leaves_no_choice() -> None:
+    assert not any(has_choice(example.target) for example in world.examples())
+    assert has_choice(_parallel(1, 0, 3).target)
+    # The third waits for the first alone: it may stand before the second.
+    steps = (StepTarget(0), StepTarget(1, (0,)), StepTarget(2, (0,)))
+    assert has_choice(PlanningTarget(steps))
+    assert not has_choice(PlanningTarget((*steps[:2], StepTarget(2, (0, 1)))))
 
 
 def test_the_own_choice_follows_the_network() -> None:

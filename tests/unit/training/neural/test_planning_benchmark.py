@@ -12,6 +12,7 @@ from benchmarks import planning
 from benchmarks.planning_baselines import bag_of_bigrams, retrieval
 from benchmarks.planning_formats import Request, format_of, read_chains
 from benchmarks.planning_metrics import chain_scores, f1, graph_scores
+from benchmarks.planning_split import held_out
 from tomas.errors import DataError
 from tomas.model.example import ToolCard
 
@@ -146,3 +147,30 @@ def test_what_cannot_be_read_ends_with_status_2(tmp_path: Path) -> None:
     assert planning.main(["--requests", str(tmp_path / "nowhere.jsonl")]) == 2
     asked = written(tmp_path / "asked.jsonl", rows()[:2])
     assert planning.main(["--requests", str(asked)]) == 2
+
+
+def test_what_is_held_out_is_not_learned_from_in_nearly_the_same_words() -> None:
+    tasks = [
+        f"Move the alarm of my {thing} please" for thing in ("brother", "sister", "uncle", "aunt", "cat", "dog")
+    ]
+    same = ["Is there a train to Harbin tomorrow morning", "Is there a train to Harbin tomorrow morning?"]
+    seen = set()
+    for seed in range(8):
+        learned, out = held_out([*tasks, *same], 3, seed)
+        assert sorted(learned + out) == list(range(8))
+        assert 2 <= len(out) <= 3
+        assert (6 in out) == (7 in out)
+        seen.add(tuple(out))
+        assert held_out([*tasks, *same], 3, seed) == (learned, out)
+    assert len(seen) > 2
+
+
+def test_a_part_of_one_file_is_held_out(tmp_path: Path, tools: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = written(tmp_path / "all.jsonl", rows())
+    given = ["--requests", str(file), "--tools", str(tools), "--plain", "--epochs", "1", "--candidates", "4"]
+    assert planning.main([*given, "--hold-out", "8", "--no-baselines"]) == 0
+    line = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
+    assert line["requests"] + line["trained_on"] == len(rows())
+    assert 0 < line["requests"] <= 8
+    with pytest.raises(SystemExit):
+        planning.main([*given, "--hold-out", "8", "--train", str(file)])
