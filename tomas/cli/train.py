@@ -115,6 +115,7 @@ def train(
             device=device,
             recompute=recompute,
             report=lambda progress: _tell(told, progress),
+            say=_progress.print,
         )
     _show(fitted)
     if register:

@@ -74,9 +74,10 @@ def ablation(
 ) -> dict[str, Metrics]:
     """Figures of raw drafts and proposals, before floor and scheduler, for every variant on the same cases.
 
-    Plans come from the planner's own decoding. Modes and makespans are of the right tools, so that all rows are
-    over the same plans: ``mode_accuracy`` as in :func:`~tomas.evaluation.allocations.mode_metrics`, ``makespan``
-    the geometric mean over the least makespan, ``infeasible`` the share of plans without a schedule in these modes.
+    Plans come from the planner's own decoding. Modes and makespans are of the right tools and edges, so that all
+    rows are over the same plans, and as the head says them: ``mode_accuracy`` as in
+    :func:`~tomas.evaluation.allocations.mode_metrics`, ``makespan`` the geometric mean over the least makespan,
+    ``infeasible`` the share of plans without a schedule in these modes.
     ``written_node_f1`` is of the hand-written requests.
     """
     return {variant.name: _row(checkpoint, cases, written, variant, report) for variant in variants}

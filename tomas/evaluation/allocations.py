@@ -22,11 +22,13 @@ _NEAR = 1.10
 class Proposed:
     """A labelled case and what the model proposed for it.
 
-    :ivar modes: per step of the right answer; None where the drafted tools are not the right ones.
+    :ivar modes: per step of the right answer, its graph known; None where the drafted tools are not the right ones.
+    :ivar drafted: what it proposed where it had drafted the graph itself; None where that was not asked.
     """
 
     allocation: Allocation
     modes: Sequence[ModeProposal] | None
+    drafted: Sequence[ModeProposal] | None = None
 
     @property
     def picks(self) -> list[int]:
@@ -83,13 +85,17 @@ def makespan_table(items: Sequence[Proposed]) -> dict[str, Metrics]:
 
     Only plans whose drafted tools are the right ones count; their edges are the right ones. Rows: ``model``;
     ``projected``, which frees all modes of a plan that has no schedule in the proposed ones; ``head alone``, the
-    likeliest mode of each step, however the steps would stand; and the rules.
+    likeliest mode of each step, however the steps would stand; ``own edges``, where the model had drafted the graph
+    that it proposed for; and the rules.
     See :func:`ratio_summary` for the columns; ``common_…`` are over the plans that all rows can schedule.
     """
     known = [item for item in items if item.modes is not None]
     ratios = {
         "model": [list_ratio(item.allocation, item.picks) for item in known],
         "projected": [projected_ratio(item.allocation, item.picks) for item in known],
+        "own edges": [
+            list_ratio(item.allocation, [mode.mode for mode in item.drafted or item.modes or ()]) for item in known
+        ],
         "head alone": [list_ratio(item.allocation, item.likeliest) for item in known],
         **{
             rule: [list_ratio(item.allocation, picks_of(rule, item.allocation)) for item in known] for rule in RULES

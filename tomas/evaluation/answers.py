@@ -75,25 +75,29 @@ def proposals(
     *,
     given: PlanningInput | None = None,
     placed: bool = False,
+    own_edges: bool = False,
 ) -> list[ModeProposal] | None:
     """The allocation that the model proposes once it has chosen the right tools, before any floor or scheduler.
 
-    Edges are the model's own; they say which steps hear of each other, and where placed, wait for each other.
+    The graph says which steps hear of each other, and where placed, wait for each other.
 
-    :param order: in which it chose them; None: that of the right answer.
+    :param order: in which it chose them; None, or an order that contradicts the right edges: the right answer's.
     :param given: the request under other curves.
     :param placed: whether the modes are chosen as the planner chooses them (:mod:`tomas.neural.placed`), by the
         curves of every bin; else each is the head's likeliest.
+    :param own_edges: whether the graph is what the model drafts over these steps; else it is the right one.
     :return: in the order of :attr:`Case.tools`; None where the model cannot read the case.
     """
     if case.allocation is None:
         return None
     given = given or case.given
-    names = [card.name for card in given.candidates]
-    order = order or case.tools
-    if any(name not in names for name in order):
-        return None
     allocation = case.allocation
+    names = [card.name for card in given.candidates]
+    if any(name not in names for name in case.tools):
+        return None
+    order = order or case.tools
+    if (parents := _parents(case, order)) is None:
+        order, parents = case.tools, list(allocation.parents)
     modes = [allocation.modes[case.tools.index(name)] for name in order]
 
     def choose(
@@ -105,7 +109,11 @@ def proposals(
     tools = [names.index(name) for name in order]
     try:
         steps = _forced(
-            checkpoint, given, lambda decoder: _finish(decoder, tools, modes, choose if placed else None)
+            checkpoint,
+            given,
+            lambda decoder: _finish(
+                decoder, tools, modes, choose if placed else None, None if own_edges else parents
+            ),
         )
     except DataError:
         return None
@@ -147,10 +155,21 @@ def _forced(checkpoint: Checkpoint, given: PlanningInput, use: Callable[[Decoder
         return use(Decoder(checkpoint.network, checkpoint.tokenizer, given))
 
 
+def _parents(case: Case, order: Sequence[str]) -> list[tuple[int, ...]] | None:
+    """Of each step in this order by the right edges; None where one would stand before what it waits for."""
+    place = {name: number for number, name in enumerate(order)}
+    found = [tuple(sorted(place[before] for before, after in case.edges if after == name)) for name in order]
+    return found if all(p < s for s, row in enumerate(found) for p in row) else None
+
+
 def _finish(
-    decoder: Decoder, tools: Sequence[int], modes: Sequence[StepModes], choose: ChooseModes | None
+    decoder: Decoder,
+    tools: Sequence[int],
+    modes: Sequence[StepModes],
+    choose: ChooseModes | None,
+    parents: Sequence[Sequence[int]] | None,
 ) -> list[ModeProposal]:
     for tool in tools:
         decoder.choose(tool)
-    steps = decoder.finish(lambda _: modes, choose)
+    steps = decoder.finish(lambda _: modes, choose, parents=parents)
     return [step.proposal for step in steps if step.proposal is not None]

@@ -152,9 +152,11 @@ def _generated(
     for number, (case, found) in enumerate(pairs, start=1):
         if case.allocation is not None:
             right = set(found.tools) == set(case.tools)
-            modes = proposals(checkpoint, case, found.tools if right else case.tools, placed=True)
-            proposed.append(Proposed(case.allocation, modes if right else None))
-            given.append(Proposed(case.allocation, modes))
+            order = found.tools if right else case.tools
+            modes = proposals(checkpoint, case, order, placed=True)
+            drafted = proposals(checkpoint, case, order, placed=True, own_edges=True)
+            proposed.append(Proposed(case.allocation, modes if right else None, drafted))
+            given.append(Proposed(case.allocation, modes, drafted))
             languages.append(case.language)
         told("generated requests: allocations", number, len(pairs))
     report.allocation = {"all": mode_metrics(proposed)}

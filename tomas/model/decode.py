@@ -147,12 +147,19 @@ class Decoder:
             self.choose(int(self.present.tools.argmax()))
         return self._settled(readings)
 
-    def finish(self, modes: GiveModes | None, choose: ChooseModes | None = None) -> list[DraftedStep]:
+    def finish(
+        self,
+        modes: GiveModes | None,
+        choose: ChooseModes | None = None,
+        *,
+        parents: Sequence[Sequence[int]] | None = None,
+    ) -> list[DraftedStep]:
         """Bind the chosen steps; confidences are 1, to be filled in.
 
         :param modes: the modes of the steps once these are known, or none where a step has no place to run; None
             asks for no allocation.
         :param choose: which mode of each step is proposed, by their probabilities; None: the likeliest.
+        :param parents: of each step, where the graph is known; None: what the edge pointer says, and what is read.
         """
         if not self.chosen:
             return []
@@ -183,7 +190,8 @@ class Decoder:
         for s, tool in enumerate(self.chosen):
             read = {source.step for port in bindings[s] for source in port if source.step >= 0}
             arguments = self._arguments(tool, values[s])
-            steps.append(DraftedStep(tool, 1.0, tuple(sorted(read.union(waited[s]))), bindings[s], arguments))
+            before = sorted(read.union(waited[s])) if parents is None else parents[s]
+            steps.append(DraftedStep(tool, 1.0, tuple(before), bindings[s], arguments))
         found = modes(steps) if modes is not None else []
         return self._propose(steps, found, states, choose) if found else steps
 

@@ -93,6 +93,10 @@ def test_the_head_alone_is_told_apart_from_what_was_proposed() -> None:
     table = makespan_table([Proposed(allocation(), [other] * 2)])
     assert table["model"]["mean"] == pytest.approx(1.0)
     assert table["head alone"]["mean"] == pytest.approx(4 / 3)
+    assert table["own edges"]["mean"] == pytest.approx(1.0)
+    wide = [proposal(WIDE, 4.0)] * 2
+    table = makespan_table([Proposed(allocation(), [other] * 2, wide)])
+    assert (table["model"]["mean"], table["own edges"]["mean"]) == (1.0, pytest.approx(4 / 3))
 
 
 def test_means_of_ratios() -> None:

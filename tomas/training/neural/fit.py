@@ -83,6 +83,7 @@ def fit(
     recompute: bool = False,
     save_every_s: float = 60.0,
     report: Callable[[Progress], None] | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> Fitted:
     """Train a planner and write its checkpoint; an interrupted run with the same folder is taken up.
 
@@ -94,6 +95,7 @@ def fit(
     :param minutes: of wall time for the epochs, as in :func:`~tomas.training.neural.loop.train`.
     :param device: as torch names it.
     :param recompute: as in :func:`~tomas.training.neural.loop.train`.
+    :param say: is told what is done when the epochs have ended, which takes minutes.
     :raises ConfigError, DataError, ModelUnavailable: the data is empty, the start cannot be read or trained
         further, or ``out`` is a folder of something else.
     """
@@ -124,6 +126,8 @@ def fit(
     )
     spent = time.process_time() - clock
     prior = prior_of(config.training.data)
+    if say is not None:
+        say(f"planning the {len(dataset.valid)} held out, to weigh the sketch and calibrate the confidence")
     held = [replace(item, given=with_precedents(prior, item.given)) for item in dataset.valid]
     lean = lean_on_precedents(network, plans_worth(tokenizer, held), _LEANS)
     calibration = calibrate(network, tokenizer, held)

@@ -33,14 +33,19 @@ def rows(language: str) -> tuple[dict[str, Any], ...]:
 
 
 @cache
+def colloquial() -> tuple[dict[str, Any], ...]:
+    text = (folder() / "colloquial.jsonl").read_text(encoding="utf-8")
+    return tuple(json.loads(line) for line in text.splitlines())
+
+
+@cache
 def tools() -> dict[str, Tool]:
     extra = Registry.load(folder() / "extra_tools.json")
     return {tool.name: tool for tool in Registry.load().with_tools(extra)}
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
-def test_the_files_are_those_whose_hashes_were_published_before_tuning(language: str) -> None:
-    name = f"requests_{language}.jsonl"
+@pytest.mark.parametrize("name", ["requests_en.jsonl", "requests_zh.jsonl", "colloquial.jsonl"])
+def test_the_files_are_those_whose_hashes_were_published_before_tuning(name: str) -> None:
     digest = hashlib.sha256((folder() / name).read_bytes()).hexdigest()
     assert re.search(rf"{digest}\s+{name}", (folder() / "README.md").read_text(encoding="utf-8"))
 
@@ -60,7 +65,7 @@ def test_there_are_two_hundred_different_tasks_in_the_language(language: str) ->
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_expected_answers_respect_types(language: str) -> None:
     """Every edge carries data that fit, and all required ports have a source."""
-    for row in rows(language):
+    for row in (*rows(language), *(row for row in colloquial() if row["language"] == language)):
         assert row["refuse"] == (not row["tools"]), row["id"]
         for name in row["tools"]:
             tool = tools()[name]
@@ -84,6 +89,17 @@ def test_every_tool_is_asked_for_and_some_requests_fit_none(language: str) -> No
     named = {name for row in rows(language) for name in row["tools"]}
     assert named == set(tools())
     assert 15 <= sum(row["refuse"] for row in rows(language)) <= 30
+
+
+def test_the_colloquial_ones_ask_for_shipped_tools_in_either_language() -> None:
+    assert len({row["task"] for row in colloquial()}) == 44
+    for language in LANGUAGES:
+        some = [row for row in colloquial() if row["language"] == language]
+        assert [len(some), sum(row["refuse"] for row in some)] == [22, 2]
+        assert sum(detect_language(row["task"]) == language for row in some) == 22
+        assert {name for row in some for name in row["tools"]} == set(Registry.load().names)
+        for row in some:
+            check_task(row["task"])
 
 
 def test_the_extra_tools_are_never_trained_on() -> None:
