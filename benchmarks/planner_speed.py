@@ -38,7 +38,7 @@ from tomas.config import shared_file
 from tomas.model.batch import STEP
 from tomas.model.checkpoint import load_checkpoint
 from tomas.model.config import load_config
-from tomas.model.decode import AHEAD, Decoder
+from tomas.model.decode import AHEAD, Decoder, first_guess
 from tomas.model.example import PlanningInput
 from tomas.model.heads import Gate
 from tomas.model.network import PlannerNetwork
@@ -50,7 +50,8 @@ from tomas.training.generate.examples import Generator
 
 def by_steps(model: Model, job: Job, *, ahead: int) -> int:
     """Plan by steps; the number of passes."""
-    decoder = Decoder(model.network, model.tokenizer, job.given)
+    begin = first_guess(job.given, min(ahead, len(job.modes))) if model.free else ()
+    decoder = Decoder(model.network, model.tokenizer, job.given, begin=begin)
     if model.free:
         decoder.plan(len(job.modes), ahead=ahead)
         if tuple(decoder.chosen) != job.tools:

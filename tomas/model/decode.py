@@ -25,7 +25,7 @@ from tomas.model.prompt import build_prompt
 from tomas.model.texts import TextTable
 from tomas.model.tokenizer import TextTokenizer
 
-__all__ = ["AHEAD", "ChooseModes", "Decoder", "GiveModes", "Reading", "decode"]
+__all__ = ["AHEAD", "ChooseModes", "Decoder", "GiveModes", "Reading", "decode", "first_guess"]
 
 GiveModes = Callable[[Sequence[DraftedStep]], Sequence[StepModes]]
 """From drafted steps to the modes of each."""
@@ -68,15 +68,25 @@ class Decoder:
     The caller puts the network in evaluation mode and holds ``torch.inference_mode``; :func:`decode` does both.
     """
 
+    first: Reading
+    """Before the first step."""
     present: Reading
     """At the last position that was run."""
 
     def __init__(
-        self, network: PlannerNetwork, tokenizer: TextTokenizer, given: PlanningInput, *, repeats: bool = False
+        self,
+        network: PlannerNetwork,
+        tokenizer: TextTokenizer,
+        given: PlanningInput,
+        *,
+        repeats: bool = False,
+        begin: Sequence[int] = (),
     ) -> None:
         """Run the prompt.
 
         :param repeats: whether a tool may be chosen again.
+        :param begin: steps that are probably the first; they are run in the same pass, and chosen as far as
+            :meth:`plan` would choose them.
         :raises DataError: the request exceeds ``model.limits``.
         """
         self.network, self.tokenizer, self.given, self.repeats = network, tokenizer, given, repeats
@@ -90,19 +100,33 @@ class Decoder:
             self._prompt, long.tokens(tokenizer).to(device), short.tokens(tokenizer).to(device)
         )
         self._layout = layout_of(self._prompt)
-        none = torch.zeros(1, dtype=torch.long, device=device)
-        self._cache = network.backbone.new_cache()
-        embeds = torch.cat([self._panels.prompt, network.start_embeds(self._prompt)], dim=1)
-        positions = positions_of(self._prompt, self._layout, none)
-        self._states = network.decode_states(
-            embeds, visible(self._prompt, self._layout, none), positions, self._cache
-        )
-        self._place = int(positions[0, -1])
-        self._steps: list[Tensor] = []
         self._choosable = Choosable(given, repeats=repeats)
         self._said: dict[int, list[float]] = {}
         """What the pointer said last after so many steps, of tools that may not be chosen yet, too: for guesses."""
-        self.present = self._read(self._states[:, -1:], [()])[0]
+        self._cache = network.backbone.new_cache()
+        # The last of several positions of a plan is where its end would stand, one behind the steps before it.
+        layout = layout_of(self._prompt, 1 + len(begin))
+        counts = torch.full((1,), max(0, len(begin) - 1), dtype=torch.long, device=device)
+        parts = [self._panels.prompt, network.start_embeds(self._prompt)]
+        if begin:
+            index = torch.tensor([list(begin)], device=device)
+            parts.append(network.step_embeds(self._panels, index))
+        positions = positions_of(self._prompt, layout, counts)
+        states = network.decode_states(
+            torch.cat(parts, dim=1), visible(self._prompt, layout, counts), positions, self._cache
+        )
+        length = self._layout.length
+        self._states, self._place = states[:, :length], int(positions[0, length - 1])
+        readings = self._read(states[:, length - 1 :], [tuple(begin[:n]) for n in range(len(begin) + 1)])
+        most, kept = network.config.model.limits.max_steps, 0
+        while kept < len(begin) and readings[kept].wanted(kept, most) == begin[kept]:
+            kept += 1
+        if kept < len(begin):
+            self._cache.crop(kept - len(begin))
+        self._place += kept
+        self.first, self.present, self._begun = readings[0], readings[kept], readings[:kept]
+        self.chosen += begin[:kept]
+        self._steps = [states[:, length : length + kept]] if kept else []
 
     @property
     def gate(self) -> Tensor:
@@ -125,11 +149,11 @@ class Decoder:
         chosen after the ones before (speculative decoding: Leviathan, Kalman and Matias 2023). What is planned does
         not depend on what is guessed; what is computed does, in its last bits.
 
-        :param most: steps that there may be.
+        :param most: steps that there may be, those that were begun with among them.
         :param ahead: how many are guessed at most; 0 runs every step alone.
         :return: the readings by which the steps were chosen, in their order.
         """
-        readings: list[Reading] = []
+        readings = list(self._begun)
         while (tool := self.present.wanted(len(self.chosen), most)) is not None:
             room = min(ahead, most - len(self.chosen) - 1)
             readings += self._take([tool, *self._guess(tool, room)], most)
@@ -377,14 +401,21 @@ def decode(
     most = network.config.model.limits.max_steps
     most = most if max_steps is None else min(most, max_steps)
     with torch.inference_mode():
-        decoder = Decoder(network, tokenizer, given, repeats=repeats)
-        refusal = float(decoder.gate[[STEP, END, REFUSE]].softmax(dim=0)[2])
+        begin = () if every else first_guess(given, min(ahead, most))
+        decoder = Decoder(network, tokenizer, given, repeats=repeats, begin=begin)
+        refusal = float(decoder.first.gate[[STEP, END, REFUSE]].softmax(dim=0)[2])
         readings = decoder.plan_all(most) if every else decoder.plan(most, ahead=ahead)
         chances = [(reading.tools / float(network.temperature)).softmax(dim=0) for reading in readings]
         steps = decoder.finish(modes, choose)
         steps = [replace(s, confidence=float(row[s.tool])) for s, row in zip(steps, chances, strict=True)]
         explanation = decoder.explain() if explain else ""
     return Drafted(tuple(steps), not steps, refusal, explanation, decoder.passes)
+
+
+def first_guess(given: PlanningInput, most: int) -> tuple[int, ...]:
+    """The steps that a plan probably begins with: those of the likeliest precedent; none where there is none."""
+    known = max(given.precedents, key=lambda precedent: precedent.weight, default=None)
+    return known.tools[:most] if known is not None else ()
 
 
 def _best(values: Sequence[float]) -> int:
