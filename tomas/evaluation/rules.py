@@ -11,7 +11,7 @@ import numpy as np
 from tomas.errors import PlanError
 from tomas.evaluation.cases import Allocation
 from tomas.model.example import ModeCard
-from tomas.schedule import list_schedule, schedule
+from tomas.schedule import OnePass, list_schedule, schedule
 from tomas.schedule.timeline import Timeline
 from tomas.training.generate.fleet import Fleet
 from tomas.training.generate.label import LIMIT_S
@@ -19,7 +19,7 @@ from tomas.training.generate.modes import make_problem
 
 __all__ = ["RULES", "list_ratio", "picks_of", "projected_ratio"]
 
-RULES = ("fastest", "cheapest", "greedy", "greedy, class means")
+RULES = ("fastest", "cheapest", "greedy", "greedy, class means", "greedy, urgent first")
 
 
 def picks_of(rule: str, allocation: Allocation) -> list[int]:
@@ -27,8 +27,17 @@ def picks_of(rule: str, allocation: Allocation) -> list[int]:
 
     ``fastest``: least time; ``cheapest``: least cost; ``greedy``: step by step in topological order, the mode and
     bin in which it ends first after what was placed before; where a step fits nowhere ever, its fastest. ``greedy,
-    class means``: likewise, but it knows no more of the workers than the model does: the mean curve of each class.
+    class means``: likewise, but it knows of the workers what the network reads, the mean curve of each class.
+    ``greedy, urgent first``: with the curve of every bin, but the step with the longest way to the end goes first:
+    what :mod:`tomas.neural.placed` would propose without the head.
     """
+    if rule == "greedy, urgent first":
+        cards = [step.modes for step in allocation.modes]
+        problem, meant = make_problem(allocation.parents, cards, allocation.fleet, allocation.step_ms)
+        found = OnePass(problem).place()
+        if found is not None:
+            return [row[item.mode_index] for row, item in zip(meant, found.assignments, strict=True)]
+        rule = "fastest"
     if rule == "greedy":
         return _greedy(allocation, allocation.fleet)
     if rule == "greedy, class means":

@@ -49,6 +49,7 @@ def test_rules_and_their_makespans() -> None:
         "cheapest": [NARROW, NARROW],
         "greedy": [WIDE, WIDE],
         "greedy, class means": [WIDE, WIDE],
+        "greedy, urgent first": [WIDE, WIDE],
     }
     assert list_ratio(plan, [WIDE, WIDE]) == pytest.approx(200 / 150)
     assert list_ratio(plan, [NARROW, NARROW]) == pytest.approx(1.0)
