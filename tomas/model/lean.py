@@ -4,9 +4,9 @@ Teacher forcing shows the network the right beginning of every plan, so that its
 the whole plan helps. Plans decoded for examples that were not trained on say it.
 
 Such examples still speak the language of those that were trained on, where the network needs precedents least; a
-user's task does not. So of factors that cannot be told apart, the largest is taken: the rule of one standard error
-(Breiman, Friedman, Olshen and Stone, Classification and Regression Trees, 1984, section 3.4.3), here of the
-differences to the best on the same examples.
+user's task does not. So of factors that cannot be told from the best at 95 %, the largest is taken, after the rule
+of one standard error (Breiman, Friedman, Olshen and Stone, Classification and Regression Trees, 1984, section 3.4.3),
+here of the differences to the best on the same examples.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from tomas.model.tokenizer import TextTokenizer
 
 __all__ = ["lean_on_precedents", "plans_worth"]
 
+_SURE = 1.96
+"""Standard errors beyond which a difference is no chance, at 95 %."""
 Worth = Callable[[PlannerNetwork], list[float]]
 
 
@@ -56,7 +58,7 @@ def _no_worse(values: Sequence[float], best: Sequence[float]) -> bool:
     lost = [other - value for value, other in zip(values, best, strict=True)]
     if len(lost) < 2:
         return sum(lost) <= 0.0
-    return statistics.fmean(lost) <= statistics.stdev(lost) / math.sqrt(len(lost))
+    return statistics.fmean(lost) <= _SURE * statistics.stdev(lost) / math.sqrt(len(lost))
 
 
 def plans_worth(tokenizer: TextTokenizer, held: Sequence[PlanningExample]) -> Worth:
