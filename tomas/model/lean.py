@@ -5,8 +5,8 @@ the whole plan helps. Plans decoded for examples that were not trained on say it
 
 Such examples still speak the language of those that were trained on, where the network needs precedents least; a
 user's task does not. So of factors that cannot be told from the best at 95 %, the largest is taken, after the rule
-of one standard error (Breiman, Friedman, Olshen and Stone, Classification and Regression Trees, 1984, section 3.4.3),
-here of the differences to the best on the same examples.
+of one standard error (Breiman, Friedman, Olshen and Stone, Classification and Regression Trees, 1984, section
+3.4.3), here of the differences to the best on the same examples.
 """
 
 from __future__ import annotations
