@@ -10,6 +10,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,37 +125,40 @@ def train(
     stopped = state.stopped
     if recompute:
         _recompute(network, on=True)
-    while not stopped:
-        network.train()
-        epoch_begun = time.monotonic()
-        for number, rows in enumerate(_batches(lengths, settings.batch_size, settings.seed, state.epoch)):
-            if number < state.step:
-                continue
-            done = state.epoch * per_epoch + number
-            _step(network, tokenizer, config, [examples[row] for row in rows], optimizer, state, done, total)
+    with _same_bits(network.device):
+        while not stopped:
+            network.train()
+            epoch_begun = time.monotonic()
+            for number, rows in enumerate(_batches(lengths, settings.batch_size, settings.seed, state.epoch)):
+                if number < state.step:
+                    continue
+                done = state.epoch * per_epoch + number
+                _step(network, tokenizer, config, [examples[row] for row in rows], optimizer, state, done, total)
+                if report is not None:
+                    report(
+                        Progress(state.epoch, settings.epochs, (done + 1) / total, _means(state, network.config))
+                    )
+                if folder is not None and time.monotonic() - saved > save_every_s:
+                    state.seconds = before + time.monotonic() - begun
+                    write_state(folder, state, network, optimizer, best)
+                    saved = time.monotonic()
+            best = _end_epoch(network, tokenizer, config, valid, state, best)
             if report is not None:
-                report(Progress(state.epoch, settings.epochs, (done + 1) / total, _means(state, network.config)))
-            if folder is not None and time.monotonic() - saved > save_every_s:
-                state.seconds = before + time.monotonic() - begun
+                last = state.history.valid[-1] if valid else None
+                share = state.epoch / settings.epochs
+                report(Progress(state.epoch - 1, settings.epochs, share, state.history.train[-1], last))
+            now = time.monotonic()
+            state.seconds = before + now - begun
+            if state.epoch >= settings.epochs:
+                state.stopped = "epochs"
+            elif valid and settings.patience and state.epoch - state.best_epoch >= settings.patience:
+                state.stopped = "patience"
+            elif minutes is not None and state.seconds + (now - epoch_begun) > minutes * 60.0:
+                state.stopped = "minutes"
+            stopped = state.stopped
+            if folder is not None:
                 write_state(folder, state, network, optimizer, best)
                 saved = time.monotonic()
-        best = _end_epoch(network, tokenizer, config, valid, state, best)
-        if report is not None:
-            last = state.history.valid[-1] if valid else None
-            share = state.epoch / settings.epochs
-            report(Progress(state.epoch - 1, settings.epochs, share, state.history.train[-1], last))
-        now = time.monotonic()
-        state.seconds = before + now - begun
-        if state.epoch >= settings.epochs:
-            state.stopped = "epochs"
-        elif valid and settings.patience and state.epoch - state.best_epoch >= settings.patience:
-            state.stopped = "patience"
-        elif minutes is not None and state.seconds + (now - epoch_begun) > minutes * 60.0:
-            state.stopped = "minutes"
-        stopped = state.stopped
-        if folder is not None:
-            write_state(folder, state, network, optimizer, best)
-            saved = time.monotonic()
     if best is not None:
         network.load_state_dict(best, strict=False)
     if recompute:
@@ -163,6 +167,20 @@ def train(
     if folder is not None and not keep_state:
         remove_state(folder)
     return Trained(state.history, state.best_epoch if valid else state.epoch, stopped, state.seconds)
+
+
+@contextmanager
+def _same_bits(device: torch.device) -> Iterator[None]:
+    """On a processor gradients are added up in the same order each time, also by several threads.
+
+    That costs no time there; on a GPU some operations have no such form, and speed is worth more.
+    """
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(before or device.type == "cpu")
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
 
 
 def _recompute(network: PlannerNetwork, *, on: bool) -> None:

@@ -83,6 +83,27 @@ def test_after_kill_9_training_ends_in_the_same_weights(killed_at: int, tmp_path
     assert list(folder.iterdir()) == []
 
 
+def test_several_threads_end_in_the_same_weights_each_time() -> None:
+    seen: set[bool] = set()
+
+    def once() -> dict[str, torch.Tensor]:
+        network = fresh(config(3, own_choice_share=0.5))
+        train(
+            network,
+            world.tokenizer(),
+            world.examples(),
+            report=lambda _: seen.add(torch.are_deterministic_algorithms_enabled()),
+        )
+        return network.state_dict()
+
+    torch.set_num_threads(2)
+    first, second = once(), once()
+    for name, value in first.items():
+        torch.testing.assert_close(second[name], value, rtol=0, atol=0, msg=name)
+    assert seen == {True}
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
 def test_the_state_of_another_run_is_not_taken_up(tmp_path: Path) -> None:
     def stop(_: Progress) -> None:
         raise KeyboardInterrupt
