@@ -31,10 +31,17 @@ def test_equal_and_better_figures_pass(tmp_path: Path) -> None:
 
 
 def test_a_worse_figure_fails_whichever_way_is_better(tmp_path: Path) -> None:
-    for found in (figures(0.76, 1.1), figures(0.8, 1.2)):
+    assert compare(tmp_path, figures(0.8, 1.1), figures(0.76, 1.14)).returncode == 0
+    for found in (figures(0.74, 1.1), figures(0.8, 1.2)):
         done = compare(tmp_path, figures(0.8, 1.1), found)
         assert done.returncode == 1
         assert done.stdout.count("WORSE") == 1
+
+
+def test_one_language_may_be_off_by_half_as_much_again(tmp_path: Path) -> None:
+    for found, code in ((0.74, 0), (0.72, 1)):
+        shipped, here = ({"written": {"zh": {"node_f1": value}}} for value in (0.8, found))
+        assert compare(tmp_path, shipped, here).returncode == code
 
 
 def test_results_without_common_figures_do_not_pass(tmp_path: Path) -> None:
