@@ -3,8 +3,9 @@
 
 python scripts/compare_evaluations.py SHIPPED FOUND [WITHIN]
 
-The last line of each file is the JSON. The exit status is 1 where a figure is worse by more than WITHIN (0.05), half
-a 95 % interval of a share near 0.7 of 400 requests. Of one language there are half as many, so half as much again.
+The last line of each file is the JSON. The exit status is 1 where a figure is worse by more than WITHIN.
+That is 0.05 by default, half a 95 % interval of a share near 0.7 of 400 requests; of one language there are
+half as many, so half as much again.
 """
 
 from __future__ import annotations
