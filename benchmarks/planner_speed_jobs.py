@@ -10,20 +10,19 @@ from random import Random
 
 import numpy as np
 
+from tomas.evaluation.answers import placed_on
 from tomas.model.config import LimitsConfig
-from tomas.model.decode import decode
-from tomas.model.drafted import DraftedStep
+from tomas.model.decode import ChooseModes, decode
 from tomas.model.example import ModeCard, PlanningExample, PlanningInput, StepModes
 from tomas.model.network import PlannerNetwork
 from tomas.model.prior import Prior
 from tomas.model.tokenizer import TextTokenizer
-from tomas.neural.placed import placed_modes
 from tomas.neural.sketch import with_precedents
 from tomas.tools.registry import Registry
 from tomas.training.generate import specs_of
 from tomas.training.generate.examples import Generated, Generator
 from tomas.training.generate.fleet import Fleet
-from tomas.training.generate.modes import draw_modes, input_sizes, make_problem
+from tomas.training.generate.modes import draw_modes, input_sizes
 
 __all__ = ["Job", "Model", "jobs"]
 
@@ -61,12 +60,10 @@ class Job:
     chosen: tuple[int, ...]
     fleet: Fleet
 
-    def placed(
-        self, steps: Sequence[DraftedStep], modes: Sequence[StepModes], chances: Sequence[Sequence[float]]
-    ) -> list[int]:
-        """The proposed mode of each step, as the planner chooses it."""
-        parents, cards = [step.parents for step in steps], [step.modes for step in modes]
-        return placed_modes(*make_problem(parents, cards, self.fleet, self.given.step_ms), chances)
+    @property
+    def placed(self) -> ChooseModes:
+        """Chooses the proposed mode of each step, as the planner does."""
+        return placed_on(self.fleet, self.given.step_ms)
 
     def compact(self) -> str:
         """Names, edges, modes."""

@@ -18,9 +18,10 @@ from tomas.model.drafted import DraftedStep, ModeProposal
 from tomas.model.example import PlanningInput, StepModes
 from tomas.model.network import PlannerNetwork
 from tomas.neural.placed import placed_modes
+from tomas.training.generate.fleet import Fleet
 from tomas.training.generate.modes import make_problem
 
-__all__ = ["Answer", "answer", "likeliest", "proposals", "with_panels"]
+__all__ = ["Answer", "answer", "likeliest", "placed_on", "proposals", "with_panels"]
 
 Item = TypeVar("Item")
 
@@ -100,25 +101,30 @@ def proposals(
         order, parents = case.tools, list(allocation.parents)
     modes = [allocation.modes[case.tools.index(name)] for name in order]
 
-    def choose(
-        steps: Sequence[DraftedStep], modes: Sequence[StepModes], chances: Sequence[Sequence[float]]
-    ) -> list[int]:
-        parents, cards = [step.parents for step in steps], [step.modes for step in modes]
-        return placed_modes(*make_problem(parents, cards, allocation.fleet, allocation.step_ms), chances)
-
+    choose = placed_on(allocation.fleet, allocation.step_ms) if placed else None
     tools = [names.index(name) for name in order]
     try:
         steps = _forced(
             checkpoint,
             given,
-            lambda decoder: _finish(
-                decoder, tools, modes, choose if placed else None, None if own_edges else parents
-            ),
+            lambda decoder: _finish(decoder, tools, modes, choose, None if own_edges else parents),
         )
     except DataError:
         return None
     found = dict(zip(order, steps, strict=True))
     return [found[name] for name in case.tools]
+
+
+def placed_on(fleet: Fleet, step_ms: float) -> ChooseModes:
+    """Chooses modes as the planner does, on the bins of a generated fleet."""
+
+    def choose(
+        steps: Sequence[DraftedStep], modes: Sequence[StepModes], chances: Sequence[Sequence[float]]
+    ) -> list[int]:
+        parents, cards = [step.parents for step in steps], [step.modes for step in modes]
+        return placed_modes(*make_problem(parents, cards, fleet, step_ms), chances)
+
+    return choose
 
 
 def likeliest(checkpoint: Checkpoint, given: PlanningInput, count: int) -> dict[str, float]:

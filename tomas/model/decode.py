@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -22,10 +22,11 @@ from tomas.model.network import PlannerNetwork
 from tomas.model.plan_tensors import Steps, build_plan_tensors, sources_of, values_of
 from tomas.model.precedents import precedent_scores
 from tomas.model.prompt import build_prompt
+from tomas.model.reading import Reading
 from tomas.model.texts import TextTable
 from tomas.model.tokenizer import TextTokenizer
 
-__all__ = ["AHEAD", "ChooseModes", "Decoder", "GiveModes", "Reading", "decode", "first_guess"]
+__all__ = ["AHEAD", "ChooseModes", "Decoder", "GiveModes", "decode", "first_guess"]
 
 GiveModes = Callable[[Sequence[DraftedStep]], Sequence[StepModes]]
 """From drafted steps to the modes of each."""
@@ -35,31 +36,6 @@ ChooseModes = Callable[[Sequence[DraftedStep], Sequence[StepModes], Sequence[Seq
 AHEAD = 8
 """Steps that are guessed beside the next one."""
 _BOUND = 0.5
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What gate and pointer say at one position of the plan.
-
-    :ivar gate: logits, (4,).
-    :ivar tools: logits, (K,); what may not be chosen lies at -1e4.
-    :ivar selectable: whether any may be chosen.
-    """
-
-    gate: Tensor
-    tools: Tensor
-    selectable: bool
-
-    def wanted(self, chosen: int, most: int) -> int | None:
-        """The tool to choose; None for the end, or before the first step a refusal.
-
-        :param chosen: steps so far.
-        :param most: steps that there may be.
-        """
-        if not self.selectable or chosen >= most:
-            return None
-        other = END if chosen else REFUSE
-        return int(self.tools.argmax()) if float(self.gate[STEP]) >= float(self.gate[other]) else None
 
 
 class Decoder:

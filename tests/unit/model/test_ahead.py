@@ -13,10 +13,11 @@ from tests.unit.model import world
 from tomas.model.batch import END, REFUSE, STEP
 from tomas.model.choosable import Choosable
 from tomas.model.config import NeuralConfig
-from tomas.model.decode import Decoder, Reading, decode
+from tomas.model.decode import Decoder, decode
 from tomas.model.example import PlanningInput, PortCard, Precedent, ToolCard
 from tomas.model.network import PlannerNetwork
 from tomas.model.plan_tensors import Steps, build_plan_tensors
+from tomas.model.reading import Reading
 from tomas.model.task_text import TaskTokens
 from tomas.model.texts import TextTable
 from tomas.model.tokenizer import TextTokenizer
