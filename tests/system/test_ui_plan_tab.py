@@ -22,11 +22,13 @@ import httpx
 import psycopg2
 import pytest
 
+from tests.system.airflow_checks import plan_of
 from tomas.demo.stack import Stack
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 DAG_ID = "tomas_quickstart"
+PLANNING_WORKER = "worker-planner"
 FLAGS = [
     "--headless",
     "--no-sandbox",
@@ -77,6 +79,23 @@ def bad(stack: Stack, done: Run) -> dict[str, str]:
     """Ids of runs that were given a bad task; they go on while the first run is looked at."""
     del done
     return {name: stack.trigger(DAG_ID, {"task": task}) for name, task in BAD_TASKS.items()}
+
+
+@pytest.fixture
+def drafted(stack: Stack, bad: dict[str, str]) -> Iterator[Run]:
+    """A run that the shipped model planned, with what it says of its plan."""
+    pytest.importorskip("torch", reason="the neural planner needs the extra `model`")
+    for run_id in bad.values():  # their plan tasks share the worker that starts anew
+        stack.wait_run(DAG_ID, run_id)
+    stack.restart(PLANNING_WORKER, TOMAS__PLANNER__KIND="neural")
+    try:
+        run = wait(stack, stack.trigger(DAG_ID))
+        deadline = time.monotonic() + 60
+        while not plan_of(stack, DAG_ID, run.run_id).narrative and time.monotonic() < deadline:
+            time.sleep(0.5)  # it is written after Airflow has heard of the success
+        yield run
+    finally:
+        stack.restart(PLANNING_WORKER)
 
 
 @pytest.fixture(scope="module")
@@ -250,6 +269,22 @@ def test_a_plan_task_that_fails_shows_its_error(stack: Stack, bad: dict[str, str
     (error,) = [item["error"] for item in answer["plan_tasks"]]
     assert error["message"] in shown
     assert error["remedy"] in shown
+
+
+def test_a_plan_of_the_model_names_its_version_its_proposals_and_its_own_words(
+    stack: Stack, drafted: Run, page: Any, tmp_path: Path
+) -> None:
+    plan = plan_of(stack, DAG_ID, drafted.run_id)
+    assert (drafted.state, plan.planner.kind) == ("success", "neural")
+    tab = open_plan(page, stack, drafted)
+    assert plan.planner.version in tab.locator("dl.tiles").inner_text()
+    assert plan.narrative
+    assert tab.locator("p.prose", has_text=plan.narrative).count() == 1
+    tab.locator("tr.step").first.locator("td.name button").click()
+    detail = tab.locator("tr.detail").inner_text()
+    proposed = detail.split("Proposed by the model", 1)[1].split("Choice of the tool", 1)[0]
+    assert re.search(r"\d GB", proposed), detail
+    picture(page, "plan_tab_neural", tmp_path)
 
 
 def test_a_run_without_a_plan_task_says_so(stack: Stack, page: Any) -> None:

@@ -39,6 +39,7 @@ _HEADINGS = {
     "tools": "needed tools", "shown": "shown", "planned": "planned", "top_n": "top n", "top_1": "top 1",
     "top_3": "top 3", "top_5": "top 5", "cases": "cases", "right": "right direction", "moved": "moved by",
     "makespan": "makespan", "written_node_f1": "node F1, hand-written",
+    "wrong": "wrong tools", "needed": "named ones needed",
 }  # fmt: skip
 _MODES = (
     "labelled_plans",
@@ -164,6 +165,7 @@ def _tables(report: Any) -> list[tuple[str, _Rows]]:
         ("Same task and modes under other curves", report.sensitivity),
         ("Plans on hand-written requests", report.written),
         ("Needed tools of hand-written requests, by whether training showed them", report.recall),
+        ("Plans with a warning that a tool may be missing, and others", report.warned),
         ("Ablation: raw drafts and proposals", report.ablation),
     ]
     return [(title, rows) for title, rows in found if rows]

@@ -20,6 +20,7 @@ from tomas.evaluation.cases import Case, generated_cases
 from tomas.evaluation.plans import Bin, Metrics, Pair, calibration, paired_error, plan_metrics
 from tomas.evaluation.recall import recall_metrics, tool_ranks
 from tomas.evaluation.sensitivity import sensitivity
+from tomas.evaluation.warned import warning_metrics
 from tomas.evaluation.written import (
     WrittenRequest,
     accepted,
@@ -72,6 +73,8 @@ class Report:
         plans, the model being given the right tools.
     :ivar written: plans on the hand-written requests, by language; and the retrieval planner's.
     :ivar recall: see :func:`~tomas.evaluation.recall.recall_metrics`.
+    :ivar warned: plans with a warning that a tool may be missing; see
+        :func:`~tomas.evaluation.warned.warning_metrics`.
     :ivar parse_success: share of drafts on the hand-written requests that become a bound, valid plan.
     """
 
@@ -84,6 +87,7 @@ class Report:
     sensitivity: Table = field(default_factory=dict)
     written: Table = field(default_factory=dict)
     recall: Table = field(default_factory=dict)
+    warned: Table = field(default_factory=dict)
     ablation: Table = field(default_factory=dict)
     calibration: dict[str, list[Bin]] = field(default_factory=dict)
     parse_success: float | None = None
@@ -145,6 +149,7 @@ def _generated(
     pairs = _answers(checkpoint, cases, "generated requests: plans", told)
     report.generated = _slices(pairs)
     report.calibration["generated"] = calibration(pairs)
+    report.warned |= {f"generated, {kind}": row for kind, row in warning_metrics(pairs).items()}
     report.ms_per_request = median(found.ms for _, found in pairs)
     proposed: list[Proposed] = []
     given: list[Proposed] = []
@@ -196,6 +201,7 @@ def _written(
         report.written["zh − en, by chance ±"] = paired_error(halves[0], halves[1])
     report.written |= _by_language(others, "retrieval planner, ")
     report.calibration["hand-written"] = calibration(pairs)
+    report.warned |= {f"hand-written, {kind}": row for kind, row in warning_metrics(pairs).items()}
     ranks = []
     for number, pair in enumerate(pairs, start=1):
         ranks.append(tool_ranks(checkpoint, pair))

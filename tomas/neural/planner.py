@@ -22,7 +22,7 @@ from tomas.neural.checkpoints import KIND, Checkpoints
 from tomas.neural.placed import mode_problem, placed_modes
 from tomas.neural.proposals import step_modes
 from tomas.neural.reading import Fleet, planning_input, read_fleet, rows_by_tool
-from tomas.neural.sketch import with_precedents
+from tomas.neural.sketch import left_out, with_precedents
 from tomas.neural.wording import Wording
 from tomas.planner.allowed import allowed_tools, unavailable, usable_tools
 from tomas.planner.base import Draft
@@ -33,6 +33,9 @@ from tomas.schema import PlanRequest, Resources, Tool
 from tomas.tools.registry import Registry
 
 __all__ = ["NeuralPlanner"]
+
+_QUOTED = 120
+"""Characters of the task in a warning."""
 
 
 class NeuralPlanner:
@@ -144,6 +147,10 @@ class NeuralPlanner:
                 raise unavailable(name, remedies)
         warnings = [
             f"{name} cannot run here: {remedies[name]}" for name in dict.fromkeys(names) if name in remedies
+        ]
+        warnings += [
+            f"“{item.text[:_QUOTED]}” may ask for {given.candidates[item.tool].name}, which the model did not plan."
+            for item in left_out(given, {step.tool for step in drafted.steps})
         ]
         steps = [_skeleton(step, drafted.steps, given, allowed) for step in drafted.steps]
         return bind_skeleton(steps, request, usable, warnings=warnings, tell=words)

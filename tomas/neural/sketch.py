@@ -1,27 +1,43 @@
 """A first sketch of the plan by retrieval alone, clause by clause: a precedent that the network weighs.
 
 The network reads a task as a whole; the sketch knows where one clause ends and the next begins. How much it counts
-is fitted to examples that were not trained on (:mod:`tomas.model.lean`).
+is fitted to examples that were not trained on (:mod:`tomas.model.lean`). What it is sure of and the plan lacks,
+people are told.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 
 from tomas.lexicon import media_of_type
 from tomas.model.choosable import Choosable
 from tomas.model.example import PlanningInput, Precedent, ToolCard
 from tomas.model.prior import Prior
 from tomas.planner.index import ToolIndex, ToolWords
-from tomas.planner.selection import select
+from tomas.planner.selection import Choice, select
 from tomas.planner.text import clauses, normalise
 
-__all__ = ["sketch", "with_precedents"]
+__all__ = ["LeftOut", "left_out", "sketch", "with_precedents"]
 
 _THRESHOLD = 0.18
 """Least retrieval score of a match; fixed, as the weight of the sketch was fitted with it."""
+_SURE = 0.6
+"""Least score of a match that a plan is held against: of tools that are matched so well and not planned, more are
+needed than not (``tomas evaluate``)."""
 _ALIAS_WORDS = 6
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A tool that a part of the task names by its own words, and that the plan lacks.
+
+    :ivar tool: index of the candidate.
+    :ivar text: that part, normalised.
+    """
+
+    tool: int
+    text: str
 
 
 def with_precedents(prior: Prior, given: PlanningInput) -> PlanningInput:
@@ -32,18 +48,28 @@ def with_precedents(prior: Prior, given: PlanningInput) -> PlanningInput:
 
 def sketch(given: PlanningInput) -> Precedent:
     """The plan that retrieval alone would make; without steps where no clause names a candidate."""
+    place = {card.name: k for k, card in enumerate(given.candidates)}
+    chosen = sorted(_selected(given), key=lambda choice: choice.stage)
+    return Precedent(_runnable([place[choice.tool] for choice in chosen], Choosable(given)), 1.0)
+
+
+def left_out(given: PlanningInput, chosen: Collection[int]) -> list[LeftOut]:
+    """What retrieval is sure that the task asks for, and is not among the chosen candidates."""
+    place = {card.name: k for k, card in enumerate(given.candidates)}
+    sure = [(place[choice.tool], choice.text) for choice in _selected(given) if choice.score >= _SURE]
+    return [LeftOut(tool, text) for tool, text in sure if tool not in chosen]
+
+
+def _selected(given: PlanningInput) -> Sequence[Choice]:
     task = normalise(given.task)
-    selection = select(
+    return select(
         ToolIndex(map(_words, given.candidates)),
         task,
         clauses(task),
         among=[card.name for card in given.candidates],
         given=frozenset(media_of_type(media) for _, media, _ in given.inputs),
         threshold=_THRESHOLD,
-    )
-    place = {card.name: k for k, card in enumerate(given.candidates)}
-    chosen = sorted(selection.choices, key=lambda choice: choice.stage)
-    return Precedent(_runnable([place[choice.tool] for choice in chosen], Choosable(given)), 1.0)
+    ).choices
 
 
 def _runnable(tools: Sequence[int], choosable: Choosable) -> tuple[int, ...]:

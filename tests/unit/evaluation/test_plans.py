@@ -11,9 +11,11 @@ from tomas.evaluation.answers import Answer
 from tomas.evaluation.cases import Case
 from tomas.evaluation.plans import calibration, f1, paired_error, plan_metrics, right_steps
 from tomas.evaluation.recall import recall_metrics
-from tomas.model.example import PlanningInput, ToolCard
+from tomas.evaluation.warned import warning_metrics
+from tomas.model.example import PlanningInput, PortCard, ToolCard
 
 A_B = frozenset({("a", "b")})
+NAMED = ("bleach", "dye", "iron")
 
 
 def case(*tools: str, edges: frozenset[tuple[str, str]] = frozenset(), unseen: str = "") -> Case:
@@ -98,3 +100,15 @@ def test_recall_of_tools_that_training_showed_and_others() -> None:
     assert (table["unseen"]["shown"], table["unseen"]["planned"], table["unseen"]["top_n"]) == (0.5, 0.0, 0.0)
     assert table["unseen"]["top_3"] == 0.5
     assert table["difference"]["top_1"] == pytest.approx(0.5)
+
+
+def test_warnings_are_held_against_what_was_needed() -> None:
+    cards = tuple(ToolCard(name, f"{name}. {name}", outputs=(PortCard("out", "text/plain"),)) for name in NAMED)
+    given = PlanningInput("Bleach it, dye it", "en", cards, np.zeros(3, np.float32))
+    both, one = (Case("x", given, tools, frozenset()) for tools in (("bleach", "dye"), ("bleach",)))
+    table = warning_metrics(
+        [(both, answer("bleach")), (one, answer("bleach")), (both, answer("bleach", "dye")), (both, answer())]
+    )
+    assert table["warned"] == {"plans": 2.0, "wrong": 0.5, "needed": 0.5}
+    assert table["others"] == {"plans": 1.0, "wrong": 0.0, "needed": None}
+    assert warning_metrics([])["warned"] == {"plans": 0.0, "wrong": None, "needed": None}

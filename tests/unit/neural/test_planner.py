@@ -68,6 +68,14 @@ def test_inputs_that_are_not_given_are_asked_for(planner: NeuralPlanner, registr
     assert any("not given yet" in warning for warning in draft.warnings)
 
 
+def test_people_are_told_which_named_tools_the_model_left_out(planner: NeuralPlanner, registry: Registry) -> None:
+    known, warning = KNOWN[0][0], "“进行目标检测” may ask for object_detection, which the model did not plan."
+    for task, warnings in ((known, []), (f"{known}，然后进行目标检测", [warning])):
+        draft = planner.draft(PlanRequest(task=task, inputs=IMAGES, allow_unavailable=True), registry)
+        assert [step.tool for step in draft.steps] == ["image_classification"]
+        assert draft.warnings == warnings
+
+
 def test_a_refusal_is_an_answer(settings: Settings, registry: Registry) -> None:
     """It stands; the retrieval planner is not asked."""
     request = PlanRequest(task=KNOWN[5][0], inputs=TEXTS)

@@ -15,7 +15,7 @@ from tomas.model.choosable import Choosable
 from tomas.model.example import PlanningInput, PortCard, Precedent, ToolCard
 from tomas.model.prior import LexicalPrior
 from tomas.neural.cards import tool_card
-from tomas.neural.sketch import sketch, with_precedents
+from tomas.neural.sketch import left_out, sketch, with_precedents
 from tomas.tools.registry import Registry
 
 CARDS = tuple(tool_card(tool) for tool in Registry.load(Settings().data.tools_path))
@@ -49,6 +49,16 @@ def test_steps_are_put_where_their_inputs_are() -> None:
     """Said in the wrong order: the transcript cannot be made before the sound is taken from the video."""
     given = _request("Transcribe speech, after the audio extraction from the video", ("clip", "video/mp4", None))
     assert _names(sketch(given))[:2] == ["audio_extraction", "speech_recognition"]
+
+
+def test_what_is_clearly_named_and_not_planned_is_told_with_the_words_that_name_it() -> None:
+    given = _request("Detect objects, tell me more about the pictures, then enlarge the images")
+    assert "super_resolution" in _names(sketch(given))
+    (item,) = left_out(given, [CARDS.index(card) for card in CARDS if card.name == "object_detection"])
+    assert CARDS[item.tool].name == "super_resolution"
+    assert "enlarge the images" in item.text
+    assert left_out(given, range(len(CARDS))) == []
+    assert left_out(_request("Tell me more"), []) == []
 
 
 def test_plans_of_similar_requests_go_first() -> None:
