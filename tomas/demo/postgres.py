@@ -114,9 +114,9 @@ class EmbeddedPostgres:
         self.data_dir.parent.mkdir(parents=True, exist_ok=True)
         with self._locked():
             state = self._read_state()
-            found = running(self.data_dir)
+            found = self._answering(str(state["password"]), timeout_s)
             if found is not None:
-                self._port = found[1]
+                self._port = found
             else:
                 self._initialise(state)
                 self._clear_stale_lock()
@@ -275,6 +275,28 @@ class EmbeddedPostgres:
         return last if isinstance(last, int) and _port_is_free(last) else free_port()
 
     # -- processes ----------------------------------------------------------------------------------------
+
+    def _answering(self, password: str, timeout_s: float) -> int | None:
+        """The port of the server that runs here already, once it answers; None where none runs.
+
+        One that was killed a moment ago is still there for a while, and so is its lock file.
+        """
+        deadline = time.monotonic() + timeout_s
+        while (found := running(self.data_dir)) is not None:
+            pid, port = found
+            try:
+                psycopg2.connect(
+                    host=_HOST, port=port, user=_SUPERUSER, password=password, dbname="postgres", connect_timeout=2
+                ).close()
+                return port
+            except psycopg2.OperationalError as error:
+                if time.monotonic() > deadline:
+                    raise StoreUnavailable(
+                        f"A Postgres (process {pid}) runs on {self.data_dir} and takes no connection: {error}",
+                        remedy=f"Read {self.log_file}; end that process if it hangs.",
+                    ) from None
+            time.sleep(0.05)
+        return None
 
     def _gone(self, pid: int, timeout_s: float) -> bool:
         deadline = time.monotonic() + timeout_s

@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -95,6 +96,21 @@ def test_killed_server_leaves_a_stale_lock_and_starts_again(server: EmbeddedPost
     with EmbeddedPostgres(folder, durable=False) as again:
         assert again.pid not in (None, pid)
         assert query(dsn, "SELECT answer FROM note") == [(42,)]
+
+
+def test_a_server_that_does_not_answer_yet_is_waited_for(server: EmbeddedPostgres, folder: Path) -> None:
+    pid = server.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    waking = threading.Timer(0.5, os.kill, (pid, signal.SIGCONT))
+    try:
+        with pytest.raises(StoreUnavailable, match=f"process {pid}.*takes no connection"):
+            EmbeddedPostgres(folder).start(timeout_s=0.0)
+        waking.start()
+        assert EmbeddedPostgres(folder).start().pid == pid
+    finally:
+        os.kill(pid, signal.SIGCONT)
+        waking.cancel()
 
 
 def test_lock_with_a_strangers_process_id_is_stale_too(server: EmbeddedPostgres, folder: Path) -> None:
