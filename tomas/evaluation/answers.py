@@ -156,7 +156,6 @@ def with_panels(checkpoint: Checkpoint, panels: PanelsConfig) -> Checkpoint:
 
 
 def _forced(checkpoint: Checkpoint, given: PlanningInput, use: Callable[[Decoder], Item]) -> Item:
-    checkpoint.network.eval()
     with torch.inference_mode():
         return use(Decoder(checkpoint.network, checkpoint.tokenizer, given))
 

@@ -373,7 +373,8 @@ def decode(
     :param ahead: as in :meth:`Decoder.plan`.
     :raises DataError: the request exceeds ``model.limits``.
     """
-    network.eval()
+    if network.training:  # Else the encoded texts of earlier requests would be forgotten.
+        network.eval()
     most = network.config.model.limits.max_steps
     most = most if max_steps is None else min(most, max_steps)
     with torch.inference_mode():

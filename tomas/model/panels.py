@@ -70,15 +70,20 @@ class LeftPanel(nn.Module):
         self.to_class = Projector(model.temporal.d_temporal, hidden, scale, min(inner, hidden))
         self.to_request = Projector(d_tool + 3, hidden, scale, min(inner, hidden))
         self._texts = TextCache()
+        self.register_load_state_dict_post_hook(_forget)  # type: ignore[no-untyped-call]
 
     def train(self, mode: bool = True) -> Self:
         """As in torch; what was encoded with the present weights is forgotten."""
-        self._texts.clear()
+        self.forget()
         return super().train(mode)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        self._texts.clear()
+        self.forget()
         return super()._apply(fn, recurse)  # type: ignore[no-any-return,no-untyped-call]
+
+    def forget(self) -> None:
+        """Encode all texts anew from now on, as weights may have changed."""
+        self._texts.clear()
 
     def encode(self, tokens: Tensor, embedding: nn.Embedding, *, thinned: bool = False) -> EncodedTexts:
         """Texts to vectors; in evaluation, texts of earlier requests are remembered.
@@ -140,6 +145,11 @@ class LeftPanel(nn.Module):
         if not self.training or not self.word_dropout:
             return torch.ones_like(ids, dtype=torch.bool)
         return torch.rand(ids.shape, device=ids.device) >= self.word_dropout
+
+
+def _forget(panel: LeftPanel, _: object) -> None:
+    """Weights were read: texts encoded with those before are of no use."""
+    panel.forget()
 
 
 def _by_length(tokens: Tensor, encode: Callable[[Tensor], EncodedTexts]) -> EncodedTexts:

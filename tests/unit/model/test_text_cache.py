@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 
 from tests.unit.model import world
 from tomas.model.batch import collate
-from tomas.model.decode import Decoder
+from tomas.model.decode import Decoder, decode
 from tomas.model.network import PlannerNetwork
 from tomas.model.tokenizer import TextTokenizer
 
@@ -30,6 +31,22 @@ def test_what_is_remembered_is_what_would_be_encoded(network: PlannerNetwork, to
     assert len(network.left._texts) == 0
     assert float((first - again).abs().max()) < 1e-5
     assert float((first - fresh).abs().max()) < 1e-5
+
+
+def test_the_next_plan_encodes_no_text_anew(
+    network: PlannerNetwork, tokenizer: TextTokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Planning twice must not put the network into evaluation mode twice, which forgets."""
+    asked = world.examples()[4].given
+    first = decode(network, tokenizer, asked)
+    encoded: list[int] = []
+    before = network.left.text.forward
+    monkeypatch.setattr(network.left.text, "forward", lambda *given: (encoded.append(1), before(*given))[1])
+    assert decode(network, tokenizer, asked) == first
+    assert not encoded
+    network.load_state_dict(network.state_dict())
+    assert decode(network, tokenizer, asked) == first
+    assert encoded
 
 
 def test_changed_weights_are_seen(network: PlannerNetwork, tokenizer: TextTokenizer) -> None:
